@@ -1,0 +1,57 @@
+# Everything a fresh machine needs is Python 3.11 or newer and make: each target first makes the
+# virtual environment .venv, if it is missing or older than pyproject.toml.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ROOMS := data experiments losses metrics models plots schedules train
+# Compiled programs are kept here between runs of the tests; deleting it is always safe.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+
+.PHONY: demo test test-all lint format clean help
+
+help:
+	@echo "make demo      train a small ResNet on real digits: about a minute, ends with figures"
+	@echo "make test      the tests, on both cores"
+	@echo "make test-all  the slow tests too"
+	@echo "make lint      ruff and the type checker;  make format puts the code in form"
+	@echo "make clean     remove .venv, caches and build products (never runs/)"
+
+demo: .venv/installed
+	$(BIN)/etude resnet --preset demo
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/installed-test build/types/etude
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Etude needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Say which: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-test: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ .venv/installed
+
+# Static tools cannot follow the mapping etude.<room> -> <room> of pyproject.toml; links can be followed.
+build/types/etude: Makefile
+	@mkdir -p $@
+	@for room in $(ROOMS); do ln -sfn ../../../$$room $@/$$room; done
+	@touch $@
+
+clean:
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
