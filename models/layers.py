@@ -41,7 +41,9 @@ def conv(
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(f"conv wants x and kernel of rank 4; they are {x.shape} and {kernel.shape}.")
     if x.shape[-1] != kernel.shape[2] * groups:
-        raise ValueError(f"x has {x.shape[-1]} channels; the kernel {kernel.shape} wants {kernel.shape[2] * groups}.")
+        raise ValueError(
+            f"x has {x.shape[-1]} channels; the kernel {kernel.shape} wants {kernel.shape[2] * groups}."
+        )
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -70,7 +72,9 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channel] -> [batch, height', width', features]."""
         size, pad = self.kernel_size, self.kernel_size // 2
-        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features), self.param_dtype)
+        kernel = self.param(
+            "kernel", self.kernel_init, (size, size, x.shape[-1], self.features), self.param_dtype
+        )
         y = conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),

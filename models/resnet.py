@@ -130,7 +130,9 @@ class ResNet(nn.Module):
         Raises: ValueError if x is not of rank 4.
         """
         if x.ndim != 4:
-            raise ValueError(f"ResNet wants images [batch, height, width, channel]; it was given shape {x.shape}.")
+            raise ValueError(
+                f"ResNet wants images [batch, height, width, channel]; it was given shape {x.shape}."
+            )
         x = self._stem(x.astype(self.dtype), train)
         for stage, blocks in enumerate(self.stage_sizes):
             x = self._stage(x, stage, blocks, train)

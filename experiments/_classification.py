@@ -1,0 +1,203 @@
+"""What experiments that classify images share: the problem, from names on the command line to pure pieces.
+
+`ClassificationConfig` has the choices that every one of them has, and `Problem` what comes of them. What an experiment is
+about (its schedule, its budget, its claim) stays in its own file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .. import data, metrics, models, schedules, train
+from ..data import augment
+from ._run import RunConfig
+
+
+@dataclass(frozen=True)
+class ClassificationConfig(RunConfig):
+    """Data, model, optimizer and layout of an image classifier."""
+
+    data: str = "digits"
+    """digits, tfds:<name> or folder:<path>."""
+    data_dir: Path | None = None
+    """Where prepared TensorFlow data sets are; by default where tfds has them."""
+    image_size: int | None = None
+    """Resize and crop to this many pixels a side; needed for sets whose images differ in size."""
+    model: str = "resnet8"
+    """resnet8, resnet20, … resnet1202 (CIFAR family), plain20, …, resnet18, … resnet152 (ImageNet family)."""
+    seed: int = 0
+    """Of initialisation, order and augmentation. The splits do not depend on it."""
+    batch_size: int = 64
+    """Examples a step, of all devices together."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd has Nesterov momentum."""
+    momentum: float = 0.9
+    """Of sgd; the decay of the first moment for adamw."""
+    weight_decay: float = 5e-4
+    """Of all parameters but biases and normalisation scales."""
+    clip_norm: float | None = None
+    """Largest gradient norm."""
+    label_smoothing: float = 0.0
+    """Mass moved from the label to all classes alike, in training."""
+    shift: int | None = None
+    """Augment with shifts of up to this many pixels; by default an eighth of the height, 0 for none."""
+    flip: bool = False
+    """Augment with left-right flips."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters are float32."""
+    parallel: Literal["jit", "data", "fsdp", "pmap"] = "jit"
+    """One device, batch sharded, state sharded too, or replicas."""
+    accumulate: int = 1
+    """Cut every batch into this many parts and average their gradients."""
+    feed: Literal["auto", "resident", "stream"] = "auto"
+    """Keep the examples on the devices, or stream them; by default by their size."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A classification problem, ready to train on.
+
+    train, validation: the splits to learn and to choose on. The test split is loaded by who reports on it.
+    where: the layout. resident: as `train.feed` wants it.
+    """
+
+    config: ClassificationConfig
+    train: data.Source
+    validation: data.Source
+    where: train.Layout
+    model: nn.Module
+    task: train.Task
+    preprocess: Callable[[jax.Array], jax.Array]
+    resident: bool | None
+
+    @classmethod
+    def of(cls, config: ClassificationConfig) -> Problem:
+        """Loads the data and builds the model that a config names.
+
+        Raises: ValueError or FileNotFoundError for a name, split or number that is not valid.
+        """
+        where = train.layout(config.parallel)
+        train.check_batch_size(config.batch_size, where.devices, config.accumulate)
+        source = load(config, "train")
+        model = models.create(
+            config.model,
+            num_classes=len(source.classes),
+            dtype=jnp.dtype(config.dtype),
+            axis_name=where.axis_name,
+        )
+        mean, std = data.moments(source)
+        preprocess = partial(augment.normalise, mean=mean, std=std)
+        task = train.classification(
+            model,
+            source.element_spec["image"].shape,
+            preprocess=preprocess,
+            label_smoothing=config.label_smoothing,
+        )
+        resident = {"auto": None, "resident": True, "stream": False}[config.feed]
+        return cls(config, source, load(config, "validation"), where, model, task, preprocess, resident)
+
+    def make_optimizer(self, learning_rate, hyper) -> optax.GradientTransformation:
+        """(rate, hyper) -> the optimizer that the config names."""
+        common = {"weight_decay": hyper["weight_decay"], "clip_norm": self.config.clip_norm}
+        if self.config.optimizer == "sgd":
+            return train.sgd(learning_rate, momentum=self.config.momentum, nesterov=True, **common)
+        return train.adamw(learning_rate, b1=self.config.momentum, **common)
+
+    def state(self, learning_rate: float, *, ema: bool = False) -> train.State:
+        """The state at step 0."""
+        hyper = {"learning_rate": learning_rate, "weight_decay": self.config.weight_decay}
+        create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema))
+        return create(jax.random.key(self.config.seed), hyper)
+
+    def feed(self, make_schedule, *, ema_decay: float | None = None) -> train.Feed:
+        """The feed that takes training steps with this schedule."""
+        step = train.make_step(
+            self.task,
+            self.make_optimizer,
+            make_schedule,
+            augment=self._augment(),
+            accumulate=self.config.accumulate,
+            ema_decay=ema_decay,
+            axis_name=self.where.axis_name,
+        )
+        return train.feed(
+            step,
+            self.train,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            where=self.where,
+            resident=self.resident,
+        )
+
+    def evaluator(self, source: data.Source):
+        """variables -> mean loss and accuracy over a split."""
+        return train.evaluator(self.task, source, batch_size=EVALUATION_BATCH, resident=self.resident)
+
+    def probabilities(self, variables: train.Variables, source: data.Source) -> np.ndarray:
+        """Class probabilities of every example of a split, [len(source), classes]."""
+
+        def predict(variables, batch):
+            logits = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
+            return {"probabilities": jax.nn.softmax(logits)}
+
+        rows = train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=self.resident)
+        return rows(variables)["probabilities"]
+
+    def _augment(self):
+        height = self.train.element_spec["image"].shape[0]
+        shift = height // 8 if self.config.shift is None else self.config.shift
+        steps = [partial(augment.random_shift, padding=shift)] if shift else []
+        steps += [augment.random_flip] if self.config.flip else []
+        return augment.per_example(augment.chain(*steps)) if steps else None
+
+
+EVALUATION_BATCH = 256
+
+
+def load(config: ClassificationConfig, split: str) -> data.Source:
+    """One split of the config's data."""
+    return data.load(config.data, split, data_dir=config.data_dir, image_size=config.image_size)
+
+
+def range_test(
+    problem: Problem, lowest: float, highest: float, steps: int, csv_file: Path, journal: train.Journal
+) -> metrics.RangeTest:
+    """Runs a learning-rate range test, or reads what an earlier start of the same run measured.
+
+    Args:
+      problem: what to train on; the state it trains is thrown away.
+      lowest: rate of the first step.
+      highest: rate of the last step.
+      steps: how many.
+      csv_file: the measured curve: columns learning_rate, loss.
+      journal: shows how far it is.
+    Returns: the analysed curve.
+    """
+    if not csv_file.exists():
+        sweep = schedules.exponential_sweep(lowest, highest, steps)
+        rates, losses = train.sweep(
+            problem.state(lowest),
+            problem.feed(lambda hyper: sweep),
+            problem.where,
+            steps=steps,
+            journal=journal,
+        )
+        partial_file = csv_file.with_suffix(".partial")
+        with partial_file.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [("learning_rate", "loss"), *zip(rates.tolist(), losses.tolist(), strict=True)]
+            )
+        partial_file.replace(csv_file)
+    measured = np.loadtxt(csv_file, delimiter=",", skiprows=1, ndmin=2)
+    return metrics.range_test(measured[:, 0], measured[:, 1])

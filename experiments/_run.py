@@ -1,0 +1,143 @@
+"""The frame of an experiment: its run folder, its terminal, and the report it ends with.
+
+Experiments compose; this file opens the folder, tells a finished run from one to begin or resume, and writes
+figures and `result.json`. `open_run` is the only place that reads `RunConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from .. import plots
+from ..train import Checkpoints, Journal, read_result, run_folder, write_json
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every experiment has: a preset and a place. A config of an experiment derives from it."""
+
+    preset: Literal["smoke", "demo", "paper"] = "demo"
+    """Sets all other defaults: smoke takes seconds, demo minutes on 2 CPU cores, paper is the published setting."""
+    name: str | None = None
+    """Name of the run; by default the preset and whatever differs from it."""
+    out: Path | None = None
+    """Folder of the run; by default runs/<experiment>/<name>."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a number decides."""
+
+    name: str
+    value: float
+    target: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. folder: where its files are; figures: their paths, relative to the folder."""
+
+    folder: Path
+    metrics: Mapping[str, float]
+    claims: Sequence[Claim]
+    figures: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run. result: that of a finished run, else None; the rest is for the run to use."""
+
+    folder: Path
+    console: Console
+    result: Result | None
+    journal: Journal = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "journal", Journal(self.folder, console=self.console))
+
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.folder / "checkpoints", warn=self.journal.say)
+
+    def finish(
+        self, metrics: Mapping[str, float], figures: Mapping[str, Figure], claims: Sequence[Claim] = ()
+    ) -> Result:
+        """Writes the figures and, last, `result.json`: from then on the run is done."""
+        (self.folder / "figures").mkdir(exist_ok=True)
+        paths = []
+        for name, figure in figures.items():
+            plots.save(figure, self.folder / "figures" / f"{name}.png")
+            paths.append(f"figures/{name}.png")
+        result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths))
+        write_json(
+            self.folder / "result.json",
+            {"metrics": result.metrics, "claims": [dataclasses.asdict(c) for c in claims], "figures": paths},
+        )
+        _report(result, self.console)
+        return result
+
+
+@contextmanager
+def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator[Run]:
+    """Opens the folder of a run, alone.
+
+    Args:
+      experiment: its name.
+      config: the run's config.
+      default: the preset it was derived from: what differs names the run.
+    Raises: ValueError if the folder is taken, of another config, or not writable.
+    """
+    console = Console()
+    values = {name: value for name, value in _plain(config).items() if name not in ("name", "out")}
+    folder = config.out or Path("runs") / experiment / (config.name or _run_name(values, _plain(default)))
+    with run_folder(folder, {"experiment": experiment, **values}) as folder:
+        done = read_result(folder)
+        result = None
+        if done is not None:
+            claims = tuple(Claim(**claim) for claim in done["claims"])
+            result = Result(folder, done["metrics"], claims, tuple(done["figures"]))
+            console.print(
+                f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True
+            )
+            _report(result, console)
+        yield Run(folder, console, result)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config as JSON can hold it."""
+    return {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(config).items()}
+
+
+def _run_name(values: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """The preset, and what differs from it: one command, one folder."""
+    changed = {name: value for name, value in values.items() if value != default[name] and name != "preset"}
+    text = ",".join([values["preset"], *(f"{name}={value}" for name, value in changed.items())])
+    safe = "".join(c if c.isalnum() or c in ",=.-_+" else "_" for c in text)
+    if safe == text and len(safe) <= 100:
+        return safe
+    # Shortened or replaced characters could make two configs share a name; the digest keeps them apart.
+    return f"{safe[:100]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def _report(result: Result, console: Console) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.5g}")
+    for claim in result.claims:
+        table.add_row(
+            claim.name, f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})"
+        )
+    console.print(table)
+    for path in ("result.json", *result.figures):
+        console.print(f"wrote {result.folder / path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,93 @@
+"""Figures of what a classifier predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import RED, figure
+
+ANNOTATED_CLASSES = 20  # numbers in the cells can be read up to here
+COLUMNS = 8
+
+
+def predictions(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+) -> Figure:
+    """A grid of images with the predicted class and its probability; mistakes are framed and name the true class.
+
+    Args:
+      images: [n, height, width, channel] uint8, 1 or 3 channels.
+      labels: [n] true classes.
+      predicted: [n].
+      probabilities: [n] of the predicted class.
+      classes: names.
+    Raises: ValueError if the images are not of rank 4 or the lengths differ.
+    """
+    lengths = {len(labels), len(predicted), len(probabilities), len(images)}
+    if np.ndim(images) != 4 or len(lengths) != 1:
+        raise ValueError(
+            f"predictions wants images [n, height, width, channel] and n of each else; they are {np.shape(images)}, "
+            f"{np.shape(labels)}, {np.shape(predicted)}, {np.shape(probabilities)}."
+        )
+    rows = -(-len(images) // COLUMNS)
+    with figure(6.8, 1.15 * rows + 0.1) as fig:
+        grid = np.atleast_2d(fig.subplots(rows, COLUMNS, squeeze=False))
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, image, label, guess, probability in zip(
+            grid.flat, images, labels, predicted, probabilities, strict=False
+        ):
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
+            title = f"{classes[guess]} {100 * probability:.0f}%"
+            if guess != label:
+                axes.set_axis_on()
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(visible=True, color=RED, linewidth=2.5)
+                title = f"{title}\n✗ is {classes[label]}"
+            axes.set_title(title, fontsize=7, pad=2, color=RED if guess != label else "black")
+    return fig
+
+
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Counts of true against predicted classes; colour is the logarithm, so that rare mistakes are seen.
+
+    Args:
+      matrix: [classes, classes], rows true, columns predicted.
+      classes: names.
+    Raises: ValueError if the matrix is not square in the number of classes.
+    """
+    matrix, count = np.asarray(matrix), len(classes)
+    if matrix.shape != (count, count):
+        raise ValueError(f"The matrix has shape {matrix.shape}; {count} classes want ({count}, {count}).")
+    annotated = count <= ANNOTATED_CLASSES
+    size = max(3.8, min(7.0, 0.36 * count + 1.2))
+    with figure(size, size) as fig:
+        axes = fig.add_subplot(xlabel="predicted class", ylabel="true class")
+        shown = np.log1p(matrix)
+        axes.imshow(shown, cmap="Blues", vmin=0)
+        every = 1 if annotated else 10
+        ticks = range(0, count, every)
+        rotate = 90 if max(len(name) for name in classes) > 2 else 0
+        axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=rotate)
+        axes.set_yticks(ticks, [classes[i] for i in ticks])
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if annotated:
+            for row, column in zip(*np.nonzero(matrix), strict=True):
+                dark = shown[row, column] > 0.6 * shown.max()
+                color = "white" if dark else "black"
+                axes.text(
+                    column, row, matrix[row, column], ha="center", va="center", color=color, fontsize=8,
+                    fontweight="bold" if row != column else "normal",
+                )  # fmt: skip
+        correct = np.trace(matrix)
+        axes.set_title(f"{matrix.sum() - correct} of {matrix.sum()} wrong")
+    return fig

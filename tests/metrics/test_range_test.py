@@ -1,0 +1,76 @@
+"""The analysis of a range test on curves whose answer is known."""
+
+import numpy as np
+import pytest
+from etude import metrics
+
+STEEPEST = 0.05
+
+
+def curve(seed=0, low=1e-5, high=10.0, steps=150, noise=0.12):
+    """A logistic descent from 2.3 to 0.4 around `STEEPEST`, and a blow-up beyond 1."""
+    rng = np.random.default_rng(seed)
+    rates = np.geomspace(low, high, steps)
+    position = np.log10(rates / STEEPEST)
+    losses = 0.4 + 1.9 / (1 + np.exp(4 * position)) + np.maximum(0, np.log10(rates / 1.0)) ** 2 * 30
+    return rates, losses + rng.normal(0, noise, steps)
+
+
+@pytest.mark.parametrize("steps", [80, 150, 300])
+def test_the_suggestion_is_the_steepest_point_for_every_noise_seed(steps):
+    found = [metrics.range_test(*curve(seed, steps=steps)).suggestion for seed in range(20)]
+    assert all(STEEPEST / 2 < rate < STEEPEST * 2 for rate in found), found
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-4, 10), (1e-6, 10), (1e-5, 100), (1e-5, 1)])
+def test_moving_the_ends_of_the_range_hardly_moves_the_suggestion(low, high):
+    found = [metrics.range_test(*curve(seed, low, high)).suggestion for seed in range(8)]
+    assert all(STEEPEST / 2 < rate < STEEPEST * 2 for rate in found), found
+
+
+def test_the_three_regions_are_in_order():
+    test = metrics.range_test(*curve())
+    assert test.descent_start < test.suggestion < test.minimum < test.divergence
+    assert test.descent_start < STEEPEST < test.minimum
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_without_a_descent_suggests_nothing(seed):
+    rates = np.geomspace(1e-5, 10, 150)
+    test = metrics.range_test(rates, np.random.default_rng(seed).normal(2.3, 0.1, 150))
+    assert test.suggestion is None
+    assert "no clear descent" in test.reason
+
+
+def test_a_rising_loss_suggests_nothing():
+    rates = np.geomspace(1e-5, 10, 150)
+    assert metrics.range_test(rates, 2.3 + 0.1 * np.arange(150) / 150).suggestion is None
+
+
+def test_an_immediate_divergence_suggests_nothing_and_says_why():
+    rates = np.geomspace(1e-5, 10, 150)
+    test = metrics.range_test(rates, np.where(np.arange(150) < 10, 2.3, np.nan))
+    assert test.suggestion is None
+    assert "Only 10 losses" in test.reason
+
+
+def test_a_tail_that_is_not_finite_marks_the_divergence():
+    rates, losses = curve()
+    losses[130:] = np.nan
+    whole, cut = metrics.range_test(*curve()), metrics.range_test(rates, losses)
+    assert cut.suggestion == pytest.approx(whole.suggestion, rel=0.3)
+    assert cut.divergence <= rates[130]
+
+
+def test_the_smoothed_curve_does_not_lag():
+    rates = np.geomspace(1e-4, 1, 101)
+    test = metrics.range_test(rates, 2 - np.arange(101) / 100)
+    np.testing.assert_allclose(test.smoothed[40:60], 2 - np.arange(40, 60) / 100, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rates", "losses"), [([1, 2], [1]), ([2, 1], [1, 1]), ([0, 1], [1, 1]), ([], []), ([1, 1], [1, 1])]
+)
+def test_rates_that_do_not_ascend_or_do_not_match_are_refused(rates, losses):
+    with pytest.raises(ValueError, match="rates"):
+        metrics.range_test(rates, losses)

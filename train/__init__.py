@@ -1,0 +1,56 @@
+"""The machinery of training: state, step, layouts over devices, feeds, the loop, checkpoints and run folders.
+
+A run is put together from pure pieces and driven by `fit`:
+
+    task  = classification(model, image_shape)                    what is trained, what "good" means
+    step  = make_step(task, make_optimizer, make_schedule)        (state, batch) -> (state, metrics)
+    state = create_state(task, make_optimizer, key, hyper)        one immutable pytree
+    where = layout("jit")                                         on which devices, and how
+    run   = fit(state, feed(step, source, …, where=where), where, epochs=10)
+"""
+
+from .checkpoint import Checkpoints
+from .evaluate import evaluator, map_examples
+from .feed import Feed, feed
+from .journal import Journal, read_journal
+from .loop import Diverged, Fitted, Stopped, fit
+from .optimizers import adamw, decay_mask, sgd
+from .parallel import AXIS, MODES, Layout, check_batch_size, compile_step, layout
+from .run_folder import read_result, run_folder, write_json
+from .state import State, create_state
+from .step import make_step
+from .sweep import sweep
+from .task import Aux, Task, classification
+
+__all__ = [
+    "AXIS",
+    "MODES",
+    "Aux",
+    "Checkpoints",
+    "Diverged",
+    "Feed",
+    "Fitted",
+    "Journal",
+    "Layout",
+    "State",
+    "Stopped",
+    "Task",
+    "adamw",
+    "check_batch_size",
+    "classification",
+    "compile_step",
+    "create_state",
+    "decay_mask",
+    "evaluator",
+    "feed",
+    "fit",
+    "layout",
+    "make_step",
+    "map_examples",
+    "read_journal",
+    "read_result",
+    "run_folder",
+    "sgd",
+    "sweep",
+    "write_json",
+]

@@ -1,0 +1,234 @@
+"""Checkpoints: orbax writes and commits them, a digest of every array proves what comes back.
+
+A checkpoint is a logical state and a record (JSON: what the loop needs beside the state). Orbax commits it by an
+atomic rename, so that a killed save leaves nothing that looks like a checkpoint; but it restores a flipped bit
+without a word. So each one carries a digest per array, made before it is written and compared after it is
+read. A checkpoint that fails in any way is moved aside, never deleted, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from .state import State
+
+# Orbax tells of every save and, when a file is damaged, of every layer it went through; we say it in one line.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+LATEST = 2  # how many of the newest are kept: the second is there for when the first turns out damaged
+
+
+class Restored(NamedTuple):
+    """A checkpoint that was read and found whole."""
+
+    step: int
+    state: State
+    record: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest two and the best.
+
+    Saving is asynchronous: `save` returns once the state is copied. `close` waits for the last save.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda message: None):
+        """Opens (or makes) the folder.
+
+        Args:
+          folder: where the checkpoints stand, one folder per step.
+          warn: is told in one sentence of every checkpoint that is damaged.
+        """
+        self._folder = Path(folder).absolute()
+        self._warn = warn
+        self._best: int | None = None
+        self._manager = self._open()
+
+    def steps(self) -> list[int]:
+        """The committed steps, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: State, record: Mapping[str, Any], best: int | None) -> None:
+        """Begins to save a logical state, named by its own step; a step saved already is left as it is.
+
+        Args:
+          state: logical state, still on devices or on the host.
+          record: what else the run must remember; anything JSON can hold.
+          best: the step of the best checkpoint so far, perhaps this one, which is kept; None if there is none.
+        """
+        arrays = _to_host(state)
+        step = int(arrays["step"])
+        if step in self._manager.all_steps():
+            return
+        self._best = best
+        record = {"state": _digests(arrays), "record": dict(record)}
+        record["digest"] = _digest(json.dumps(record, sort_keys=True).encode())
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)),
+        )
+
+    def restore(self, template: State, step: int | None = None) -> Restored | None:
+        """The newest whole checkpoint, or the newest up to and including `step`.
+
+        Args:
+          template: a state of the same structure, shapes and dtypes, on whatever layout; its values are not read.
+          step: the newest one wanted.
+        Returns: a logical state on the host with its record, or None where there is no whole checkpoint.
+        Raises: ValueError if the newest whole checkpoint is of another structure than the template.
+        """
+        self._manager.wait_until_finished()
+        wanted = _abstract(template)
+        for candidate in reversed(self.steps()):
+            if step is not None and candidate > step:
+                continue
+            try:
+                read = self._read(candidate)
+            except _Damaged as error:
+                self._set_aside(candidate, str(error))
+                continue
+            except (
+                Exception
+            ) as error:  # orbax raises many types, bare Exception among them, for a damaged file
+                self._set_aside(candidate, f"orbax cannot read it: {type(error).__name__}")
+                continue
+            self._best = read["record"]["record"].get("best_step")
+            return Restored(candidate, _from_host(read["state"], wanted), read["record"]["record"])
+        return None
+
+    def close(self) -> None:
+        """Waits for the last save."""
+        self._manager.close()
+
+    def wait(self) -> None:
+        """Waits until what was saved is committed."""
+        self._manager.wait_until_finished()
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self._folder,
+            item_names=("state", "record"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_LatestAndBest(lambda: self._best),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def _read(self, step: int) -> dict[str, Any]:
+        """Reads a checkpoint as flat host arrays; raises `_Damaged` on a wrong digest, or whatever orbax does."""
+        args = ocp.args.Composite(record=ocp.args.JsonRestore())
+        record = dict(self._manager.restore(step, args=args)["record"])
+        digest = record.pop("digest", None)
+        if digest != _digest(json.dumps(record, sort_keys=True).encode()):
+            raise _Damaged("its record does not match its digest")
+        # Restored by what the record says and not by what the run wants: damage must not look like a mismatch.
+        template = {
+            name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+            for name, (_, shape, dtype) in record["state"].items()
+        }
+        arrays = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_host_zeros(template)))
+        )["state"]
+        arrays = {name: np.asarray(value) for name, value in arrays.items()}
+        wrong = sorted(name for name, entry in _digests(arrays).items() if entry != record["state"][name])
+        if wrong or arrays.keys() != record["state"].keys():
+            raise _Damaged(
+                f"{len(wrong)} arrays do not match their digests, {', '.join(wrong[:3])} among them"
+            )
+        return {"state": arrays, "record": record}
+
+    def _set_aside(self, step: int, reason: str) -> None:
+        """Moves a damaged checkpoint out of the way, so that its step can be saved again."""
+        aside = self._folder.with_name(self._folder.name + "_damaged")
+        aside.mkdir(exist_ok=True)
+        target = aside / str(step)
+        number = 1
+        while target.exists():
+            number += 1
+            target = aside / f"{step}.{number}"
+        self._manager.close()
+        (self._folder / str(step)).rename(target)
+        self._manager = self._open()
+        self._warn(f"The checkpoint of step {step} is damaged ({reason}); moved to {target}.")
+
+
+class _Damaged(Exception):
+    """A checkpoint was read, but not what was written."""
+
+
+class _LatestAndBest:
+    """Orbax's preservation policy: the newest `LATEST` and the best."""
+
+    def __init__(self, best: Callable[[], int | None]):
+        self._best = best
+
+    def should_preserve(self, checkpoints, *, context):
+        newest = {checkpoint.step for checkpoint in checkpoints[-LATEST:]}
+        return [checkpoint.step in newest or checkpoint.step == self._best() for checkpoint in checkpoints]
+
+
+def _to_host(state: State) -> dict[str, np.ndarray]:
+    """Logical state -> {path: host copy}; a copy, because the state's own buffers are donated to the next step."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {_name(path): np.array(_without_key(leaf), copy=True) for path, leaf in leaves}
+
+
+def _from_host(arrays: Mapping[str, np.ndarray], wanted: State) -> State:
+    """{path: array} -> state of the wanted structure."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(wanted)
+    names = {_name(path): leaf for path, leaf in leaves}
+    missing, unknown = sorted(names.keys() - arrays.keys()), sorted(arrays.keys() - names.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"The checkpoint is of another run: it lacks {missing[:5]} and has besides {unknown[:5]}."
+        )
+    restored = []
+    for path, leaf in leaves:
+        array, data = arrays[_name(path)], jax.eval_shape(_without_key, leaf)
+        if (array.shape, array.dtype) != (data.shape, data.dtype):
+            raise ValueError(
+                f"The checkpoint is of another run: {_name(path)} is {array.dtype}{list(array.shape)}, "
+                f"wanted {data.dtype}{list(data.shape)}."
+            )
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        restored.append(jax.random.wrap_key_data(array) if is_key else array)
+    return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _name(path) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _without_key(leaf):
+    """A typed PRNG key as the numbers it is made of; anything else as it is."""
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _abstract(state: State) -> State:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+
+def _host_zeros(template: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
+    """Orbax restores onto the host where the template is a numpy array; broadcast zeros take no memory."""
+    return {name: np.broadcast_to(np.zeros((), s.dtype), s.shape) for name, s in template.items()}
+
+
+def _digests(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
+    """name -> [digest, shape, dtype] of each array."""
+    return {
+        name: [_digest(np.ascontiguousarray(array)), list(array.shape), str(array.dtype)]
+        for name, array in arrays.items()
+    }
+
+
+def _digest(content) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

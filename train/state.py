@@ -1,0 +1,78 @@
+"""The one immutable pytree that training maps to training.
+
+Everything that a run needs to go on, apart from its data (which is a function of the seed and the step), is in
+`State`: it is what the step transforms, what the layouts place on devices and what a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from .optimizers import MakeOptimizer
+from .task import Task
+
+
+@flax.struct.dataclass
+class State:
+    """One moment of a run.
+
+    step: int32 [], how many steps led here.
+    params: the trained variables.
+    model_state: the other collections (`batch_stats`), {} when there are none.
+    opt_state: optax's.
+    key: typed PRNG key []; every step folds its number into it, nothing else draws from it.
+    ema: exponential moving average of {"params", "model_state"}, or None.
+    hyper: name -> float32 [], the traced hyperparameters that a population may vary.
+    """
+
+    step: jax.Array
+    params: Any
+    model_state: Any
+    opt_state: Any
+    key: jax.Array
+    ema: Any
+    hyper: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What to predict with: the averaged variables where an average is kept, else the trained ones."""
+        kept = self.ema if self.ema is not None else {"params": self.params, "model_state": self.model_state}
+        return {"params": kept["params"], **kept["model_state"]}
+
+
+def create_state(
+    task: Task,
+    make_optimizer: MakeOptimizer,
+    key: jax.Array,
+    hyper: Mapping[str, float | jax.Array],
+    *,
+    ema: bool = False,
+) -> State:
+    """The state at step 0: a pure function of the key and the hyperparameters.
+
+    Args:
+      task: says how variables begin.
+      make_optimizer: (learning rate, hyper) -> optax transformation; only its `init` is used here.
+      key: typed PRNG key [], split into one for the variables and one for the run.
+      hyper: name -> scalar.
+      ema: keep an exponential moving average, which begins at the initial variables.
+    """
+    hyper = {name: jnp.asarray(value, jnp.float32) for name, value in hyper.items()}
+    init_key, run_key = jax.random.split(key)
+    model_state = dict(task.init(init_key))
+    params = model_state.pop("params")
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        opt_state=make_optimizer(jnp.float32(0), hyper).init(params),
+        key=run_key,
+        # A copy: the step donates its input, and one buffer can't be donated twice.
+        ema=jax.tree.map(jnp.copy, {"params": params, "model_state": model_state}) if ema else None,
+        hyper=hyper,
+    )
