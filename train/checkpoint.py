@@ -70,7 +70,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         self._best = best
-        record = {"state": _digests(arrays), "record": dict(record)}
+        # A copy: orbax writes it later, when the caller may have gone on with its lists.
+        record = {"state": _digests(arrays), "record": json.loads(json.dumps(record))}
         record["digest"] = _digest(json.dumps(record, sort_keys=True).encode())
         self._manager.save(
             step,
