@@ -3,7 +3,6 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := data experiments losses metrics models plots schedules train
 # Compiled programs are kept here between runs of the tests; deleting it is always safe.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
@@ -25,7 +24,7 @@ test: .venv/installed-test
 test-all: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/installed-test build/types/etude
+lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -46,12 +45,6 @@ format: .venv/installed-test
 .venv/installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ .venv/installed
-
-# Static tools cannot follow the mapping etude.<room> -> <room> of pyproject.toml; links can be followed.
-build/types/etude: Makefile
-	@mkdir -p $@
-	@for room in $(ROOMS); do ln -sfn ../../../$$room $@/$$room; done
-	@touch $@
 
 clean:
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -15,9 +15,7 @@ from .source import Source
 from .splits import SPLITS
 
 
-def load(
-    name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None
-) -> Source:
+def load(name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None) -> Source:
     """One split of a data set.
 
     The splits of a set are the same in every run, whatever its seed, and no example is in two of them. What a

@@ -37,13 +37,9 @@ def load(split: str, *, image_size: int | None = None) -> Source:
 
         from .pixels import resize
 
-        images = np.stack(
-            [np.asarray(resize(Image.fromarray(image[..., 0]), image_size)) for image in images]
-        )
+        images = np.stack([np.asarray(resize(Image.fromarray(image[..., 0]), image_size)) for image in images])
         images = images[..., None]
-    return Source(
-        "digits", split, _Arrays(images, labels), image_spec(*images.shape[1:]), tuple("0123456789")
-    )
+    return Source("digits", split, _Arrays(images, labels), image_spec(*images.shape[1:]), tuple("0123456789"))
 
 
 def _stratified(labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -80,8 +80,7 @@ def _list(path: Path) -> dict[str, list[tuple[str, Path]]]:
         differing = sorted(wanted ^ {label for label, _ in files})
         if differing:
             raise ValueError(
-                f"{folders[name]} and {folders['train']} differ in their class folders: "
-                f"{', '.join(differing)}."
+                f"{folders[name]} and {folders['train']} differ in their class folders: {', '.join(differing)}."
             )
     return stored
 
@@ -92,9 +91,7 @@ def _list_classes(path: Path) -> list[tuple[str, Path]]:
         raise ValueError(f"{path} has no class folders: images must be in {path}/<class>/.")
     found = []
     for folder in folders:
-        files = sorted(
-            f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
-        )
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
         if not files:
             raise ValueError(f"{folder} has no images; their suffixes may be {', '.join(sorted(SUFFIXES))}.")
         found += [(folder.name, file) for file in files]

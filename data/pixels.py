@@ -12,9 +12,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's name of it
 CHANNELS = tuple(_MODES)
 
 
-def decode(
-    file: Path | BytesIO, shape: tuple[int, int, int], *, name: str, image_size: int | None
-) -> np.ndarray:
+def decode(file: Path | BytesIO, shape: tuple[int, int, int], *, name: str, image_size: int | None) -> np.ndarray:
     """Reads one image.
 
     Args:

@@ -84,9 +84,7 @@ def from_archives(
         written = _write(name, temporary, contents, report)
         target = data_dir / written.relative_to(temporary)
         if target.exists():
-            raise ValueError(
-                f"{target} is there, but is no whole set: delete it and prepare tfds:{name} again."
-            )
+            raise ValueError(f"{target} is there, but is no whole set: delete it and prepare tfds:{name} again.")
         target.parent.mkdir(exist_ok=True)
         written.rename(target)
     return target
@@ -132,17 +130,14 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     magic = bytes((0, 0, 8, len(shape)))
     if content[:4] != magic:
         raise ValueError(
-            f"{path} is no IDX file of rank {len(shape)}: it begins with {content[:4].hex()}, "
-            f"not {magic.hex()}."
+            f"{path} is no IDX file of rank {len(shape)}: it begins with {content[:4].hex()}, not {magic.hex()}."
         )
     header = 4 + 4 * len(shape)
     sizes = tuple(int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4))
     if sizes != shape:
         raise ValueError(f"{path} holds an array of shape {list(sizes)}, not {list(shape)}.")
     if len(content) - header != np.prod(shape):
-        raise ValueError(
-            f"{path} holds {len(content) - header} values, not the {np.prod(shape)} of its header."
-        )
+        raise ValueError(f"{path} holds {len(content) - header} values, not the {np.prod(shape)} of its header.")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -195,9 +190,7 @@ def _sibling(data_dir: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(
-    name: str, data_dir: Path, contents: Mapping[str, tuple[np.ndarray, np.ndarray]], report: Report
-) -> Path:
+def _write(name: str, data_dir: Path, contents: Mapping[str, tuple[np.ndarray, np.ndarray]], report: Report) -> Path:
     """Writes images and labels of every split as tfds would; returns the folder of the set."""
     tfds = library()
     builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
@@ -205,9 +198,7 @@ def _write(
     folder.mkdir(parents=True)
     # One shard a split: the largest of the family has 30 MB.
     longest = max(len(labels) for _, labels in contents.values())
-    writer = tfds.core.SequentialWriter(
-        builder.info, max_examples_per_shard=longest, file_format="array_record"
-    )
+    writer = tfds.core.SequentialWriter(builder.info, max_examples_per_shard=longest, file_format="array_record")
     writer.initialize_splits(list(contents))
     for split, (images, labels) in contents.items():
         for start in range(0, len(labels), _CHUNK):

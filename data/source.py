@@ -86,10 +86,7 @@ class Source:
           threads: that read.
         Returns: what `element_spec` names, each [n, ...].
         """
-        stacked = {
-            name: np.empty((len(indices), *spec.shape), spec.dtype)
-            for name, spec in self.element_spec.items()
-        }
+        stacked = {name: np.empty((len(indices), *spec.shape), spec.dtype) for name, spec in self.element_spec.items()}
 
         def fill(start: int) -> None:
             for place, example in enumerate(_several(self.records, indices[start : start + _CHUNK]), start):
@@ -129,9 +126,7 @@ def moments(source: Source, *, limit: int = 10_000) -> tuple[np.ndarray, np.ndar
     Raises: ValueError if `limit` is not positive or the source is empty.
     """
     if limit < 1 or not len(source):
-        raise ValueError(
-            f"Moments need at least one example, got a limit of {limit} and a source of {len(source)}."
-        )
+        raise ValueError(f"Moments need at least one example, got a limit of {limit} and a source of {len(source)}.")
     chosen = np.arange(len(source))
     if len(source) > limit:
         chosen = np.sort(permutation(0, 0, len(source))[:limit])

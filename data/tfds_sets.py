@@ -27,9 +27,7 @@ _NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\
 ARCHIVED = ("mnist", "fashion_mnist", "kmnist")
 
 
-def load(
-    name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None
-) -> Source:
+def load(name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None) -> Source:
     """One split of a prepared set of labelled images.
 
     The set must have an image called "image" and a class called "label"; whatever else its examples have is
@@ -91,11 +89,7 @@ def check_known(name: str) -> None:
     wanted = parse(name)["set"] or ""
     if wanted not in known:
         near = difflib.get_close_matches(wanted, known, n=3)
-        hint = (
-            f"Near names are {', '.join(near)}."
-            if near
-            else "https://www.tensorflow.org/datasets lists them."
-        )
+        hint = f"Near names are {', '.join(near)}." if near else "https://www.tensorflow.org/datasets lists them."
         raise ValueError(f"TensorFlow Datasets has no set {wanted!r}. {hint}")
 
 
@@ -128,9 +122,7 @@ def _find(name: str, data_dir: str | Path | None) -> Any:
     if builder is None:
         check_known(name)  # sets of the user's own need not be known, if they are there
         where = tfds.core.constants.DATA_DIR if data_dir is None else data_dir
-        raise FileNotFoundError(
-            f"tfds:{name} is not prepared in {where}. To get it: {command(name, data_dir)}"
-        )
+        raise FileNotFoundError(f"tfds:{name} is not prepared in {where}. To get it: {command(name, data_dir)}")
     if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise ValueError(
             f"tfds:{name} lies in {builder.data_dir} as {builder.info.file_format.value}, which can't be "
@@ -149,8 +141,7 @@ def _image_shape(name: str, features: Any, image_size: int | None) -> tuple[int,
     if not (is_one("image", tfds.features.Image) and is_one("label", tfds.features.ClassLabel)):
         have = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
         raise ValueError(
-            f"tfds:{name} is no set of labelled images, which have image (Image) and label "
-            f"(ClassLabel): it has {have}."
+            f"tfds:{name} is no set of labelled images, which have image (Image) and label (ClassLabel): it has {have}."
         )
     shape, dtype = features["image"].shape, np.dtype(features["image"].np_dtype)
     if len(shape) != 3 or dtype != np.uint8:
@@ -161,15 +152,12 @@ def _image_shape(name: str, features: Any, image_size: int | None) -> tuple[int,
     height, width, channels = shape
     if channels not in CHANNELS:
         raise ValueError(
-            f"Images must have {', '.join(map(str, CHANNELS))} channels; those of tfds:{name} "
-            f"have {channels}."
+            f"Images must have {', '.join(map(str, CHANNELS))} channels; those of tfds:{name} have {channels}."
         )
     if image_size is not None:
         height = width = image_size
     if height is None or width is None:
-        raise ValueError(
-            f"The images of tfds:{name} differ in size: give an image size (--image-size), such as 224."
-        )
+        raise ValueError(f"The images of tfds:{name} differ in size: give an image size (--image-size), such as 224.")
     return height, width, channels
 
 
@@ -207,7 +195,5 @@ class _Examples:
 def _encoded(builder: Any, stored_split: str) -> Any:
     """The examples of a stored split, their images still encoded."""
     tfds = library()
-    images = [
-        key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)
-    ]
+    images = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)]
     return builder.as_data_source(stored_split, decoders={key: tfds.decode.SkipDecoding() for key in images})

@@ -1,7 +1,7 @@
 """What experiments that classify images share: the problem, from names on the command line to pure pieces.
 
-`ClassificationConfig` has the choices that every one of them has, and `Problem` what comes of them. What an experiment is
-about (its schedule, its budget, its claim) stays in its own file.
+`ClassificationConfig` has the choices that every one of them has, and `Problem` what comes of them. What an
+experiment is about (its schedule, its budget, its claim) stays in its own file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -148,7 +148,7 @@ class Problem:
         """Class probabilities of every example of a split, [len(source), classes]."""
 
         def predict(variables, batch):
-            logits = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
+            logits: Any = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
             return {"probabilities": jax.nn.softmax(logits)}
 
         rows = train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=self.resident)
@@ -195,9 +195,7 @@ def range_test(
         )
         partial_file = csv_file.with_suffix(".partial")
         with partial_file.open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [("learning_rate", "loss"), *zip(rates.tolist(), losses.tolist(), strict=True)]
-            )
+            csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates.tolist(), losses.tolist(), strict=True)])
         partial_file.replace(csv_file)
     measured = np.loadtxt(csv_file, delimiter=",", skiprows=1, ndmin=2)
     return metrics.range_test(measured[:, 0], measured[:, 1])

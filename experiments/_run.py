@@ -107,9 +107,7 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
         if done is not None:
             claims = tuple(Claim(**claim) for claim in done["claims"])
             result = Result(folder, done["metrics"], claims, tuple(done["figures"]))
-            console.print(
-                f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True
-            )
+            console.print(f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True)
             _report(result, console)
         yield Run(folder, console, result)
 
@@ -135,9 +133,7 @@ def _report(result: Result, console: Console) -> None:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.5g}")
     for claim in result.claims:
-        table.add_row(
-            claim.name, f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})"
-        )
+        table.add_row(claim.name, f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})")
     console.print(table)
     for path in ("result.json", *result.figures):
         console.print(f"wrote {result.folder / path}", highlight=False, soft_wrap=True)

@@ -65,9 +65,7 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error), DIVERGED)
     except KeyboardInterrupt as error:
-        return _fail(
-            f"Interrupted: {error or 'nothing was saved'}. The same command goes on from there.", STOPPED
-        )
+        return _fail(f"Interrupted: {error or 'nothing was saved'}. The same command goes on from there.", STOPPED)
     return 0
 
 
@@ -83,9 +81,7 @@ def experiments() -> dict[str, str]:
 
 def _list() -> None:
     console = Console()
-    console.print(
-        "usage: etude EXPERIMENT [--preset smoke|demo|paper] [options]\n", markup=False, highlight=False
-    )
+    console.print("usage: etude EXPERIMENT [--preset smoke|demo|paper] [options]\n", markup=False, highlight=False)
     width = max(len(name) for name in experiments())
     for name, line in experiments().items():
         console.print(f"  [bold]{name:<{width}}[/]  {escape(line)}", highlight=False, soft_wrap=True)
@@ -115,9 +111,7 @@ def _raised_by_us(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(
-        ("etude.", "__main__")
-    )
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("etude.", "__main__"))
 
 
 def _fail(message: str, code: int = COMMAND_ERROR) -> int:

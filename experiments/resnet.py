@@ -68,9 +68,7 @@ def main(config: Config) -> Result:
                 run.folder / "range_test.csv", train.Journal(console=run.console),
             )  # fmt: skip
             if curve.suggestion is None:
-                raise ValueError(
-                    f"The range test suggests no rate: {curve.reason} Give one with --learning-rate."
-                )
+                raise ValueError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
             peak = curve.suggestion
             figures["range_test"] = plots.range_test(curve, chosen=peak)
             run.journal.say(f"The range test suggests a learning rate of {peak:.3g}.")
@@ -122,9 +120,9 @@ def _figures(problem, fitted, test, schedule, peak, total_steps, steps_per_epoch
     steps = np.arange(total_steps)
 
     def curves(split):
-        return {
-            name: np.array([epoch[split][name] for epoch in fitted.epochs]) for name in ("loss", "accuracy")
-        } | {"epoch": np.array([epoch["epoch"] for epoch in fitted.epochs])}
+        return {name: np.array([epoch[split][name] for epoch in fitted.epochs]) for name in ("loss", "accuracy")} | {
+            "epoch": np.array([epoch["epoch"] for epoch in fitted.epochs])
+        }
 
     return {
         "learning_curves": plots.learning_curves(

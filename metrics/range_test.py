@@ -1,9 +1,10 @@
-"""What the curve of a learning-rate range test says: its three regions and a rate to train with.
+"""Reading a learning-rate range test: from a noisy loss at rising rates to three regions and one suggestion.
 
-A minibatch loss is noisy, so it is smoothed by a debiased exponential moving average, as is usual. Such an
-average lags: online nothing can be done, but here the whole curve is at hand, so it runs forward and backward and
-the lags cancel. The slope is then fitted over a window of rates, never taken from one step to the next. All lengths
-are in decades of the rate, so that a longer range or more steps do not move the answer.
+A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls,
+then it diverges; the suggestion is the rate at which it falls fastest per decade. The whole curve is there
+before it is read, so it is smoothed forward and backward: an exponential average taken online lags behind,
+and would place every feature of the curve at too high a rate. All rules are relative to the curve's own drop
+and its own noise, so adding a constant to the loss or scaling it changes nothing.
 """
 
 from __future__ import annotations
@@ -11,26 +12,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-DECADES = 0.15  # time constant of the smoothing
-WINDOW = 0.5  # decades over which a slope is fitted
-LEAST_POINTS = 20
-DIVERGED = 1.5  # a smoothed loss above this multiple of the initial one has diverged
-CLEAR = 6.0  # a descent must exceed the noise of the smoothed curve by this factor
+MIN_POINTS = 20
+"""Fewest finite losses that are read at all; below it a line fitted to a few points follows the noise."""
+
+EDGE = 0.1
+"""Share of the drop at which the descent starts, and is over: the usual 10 % to 90 % of a step response."""
+
+DIVERGED = 0.5
+"""Share of the drop that the loss must lose again, after its minimum, to count as diverged."""
+
+SIGNIFICANT = 8.0
+"""A drop or a rise counts from this many standard deviations of the smoothed noise on; the greatest fall
+within 200 points of pure noise is about 6."""
+
+MIN_WINDOW = 0.4 * np.log(10)
+"""Narrowest window of the slope's fit, in log rate: 0.4 decades."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """An analysed range test.
+    """A range test's curve and what it says; a rate is None where the curve does not show it.
 
-    rates: [n] learning rates, ascending.
-    losses: [n] minibatch losses as measured, perhaps not finite at the end.
-    smoothed: [n] the smoothed loss, NaN from where the losses are not finite.
-    descent_start: rate where the flat region ends and the descent begins; None without a descent.
-    minimum: rate of the lowest smoothed loss, where the descent ends; None without a descent.
-    divergence: first rate whose loss is not finite or far above the initial one; None if the curve ends before.
-    suggestion: rate of the steepest descent against log(rate); None without a clear one.
-    reason: why there is no suggestion, a sentence; "" where there is one.
+    Attributes:
+      rates: [n], the rates, ascending.
+      losses: [n], the losses as measured.
+      smoothed: [n], the losses without noise; NaN from the divergence on.
+      descent_start: the rate at which the loss has fallen by a tenth of its drop; below it the curve is flat.
+      minimum: the rate of the smallest smoothed loss.
+      divergence: the first rate above the minimum at which half of the drop is lost again, or a loss is not
+        finite.
+      suggestion: the rate of steepest descent per log rate, between `descent_start` and `minimum`.
+      reason: one sentence; why there is no suggestion, or how it was found.
     """
 
     rates: np.ndarray
@@ -43,101 +57,145 @@ class RangeTest:
     reason: str
 
 
-def range_test(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
-    """Analyses the curve of a range test.
+def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8) -> RangeTest:
+    """Finds the three regions of a learning-rate range test and the rate of steepest descent.
 
     Args:
-      rates: [n] positive, ascending, in equal ratios.
-      losses: [n] minibatch loss at each rate, before its update.
-    Returns: the regions and the suggestion, unchanged if a constant is added to the losses or they are scaled,
-      except for where a divergence begins.
-    Raises: ValueError if the lengths differ or the rates are not positive and ascending.
-    Source: Smith 2017, section 3.3; the choice by the steepest descent is the lecture's.
+      rates: [n], > 0, strictly ascending, about geometric (a constant factor per step).
+      losses: [n], the minibatch loss at each rate; NaN, infinite or huge at the end if training diverged.
+      smoothing: β in [0, 1): decay per point of the exponential average, run forward and backward.
+    Returns: a RangeTest; `suggestion` is None, with the reason, where there is no clear descent.
+    Raises: ValueError if the shapes differ, the rates are not positive and ascending, there are
+      none, or β is outside [0, 1).
+    Source: Smith 2017 (https://arxiv.org/abs/1506.01186), section 3.3; the bias correction of an average that
+      starts at 0 is that of Adam (https://arxiv.org/abs/1412.6980), section 3, here for both directions.
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    if rates.ndim != 1 or rates.shape != losses.shape:
-        raise ValueError(
-            f"rates and losses must be of one length; their shapes are {rates.shape}, {losses.shape}."
+    _check(rates, losses, smoothing)
+    usable = np.isfinite(losses)
+    finite = len(losses) if usable.all() else int(np.argmin(usable))
+
+    def result(smoothed, start, minimum, divergence, suggestion, reason) -> RangeTest:
+        padded = np.full(len(rates), np.nan)
+        padded[: len(smoothed)] = smoothed
+        at = lambda i: None if i is None else float(rates[i])  # noqa: E731
+        return RangeTest(rates, losses, padded, at(start), at(minimum), at(divergence), at(suggestion), reason)
+
+    blown = finite if finite < len(rates) else None
+    if finite < MIN_POINTS:
+        reason = f"Only {finite} finite losses before the first that is not; {MIN_POINTS} are needed."
+        return result([], None, None, blown, None, reason)
+
+    values = losses[:finite]
+    noise = _noise(values)
+    initial = float(np.median(values[: max(5, finite // 10)]))
+    clear = SIGNIFICANT * noise * _attenuation(smoothing) + 1e-9 * np.max(np.abs(values[:MIN_POINTS]))
+    diverged = _divergence(values, initial, clear)
+    cut = finite if diverged is None else diverged
+    diverged = blown if diverged is None else diverged
+    if cut < MIN_POINTS:
+        reason = f"The loss diverges after {cut} points, without room for a descent; start at a lower rate."
+        return result([], None, None, diverged, None, reason)
+
+    # A spike within the descent counts as no more than a return to the top; the tail is already cut.
+    ceiling = initial + max(clear, initial - float(np.min(_median5(values[:cut]))))
+    smoothed = _smooth(np.minimum(values[:cut], ceiling), smoothing)
+    lowest = int(np.argmin(smoothed))
+    drop = initial - smoothed[lowest]
+    if drop <= clear:
+        risen = smoothed[-1] - smoothed[lowest] > clear or diverged is not None
+        reason = (
+            "The loss only rises from its initial level; start at a lower rate."
+            if risen
+            else f"The loss falls by {max(drop, 0):.3g}, which its noise of {noise:.3g} could do by itself."
         )
-    if not len(rates) or rates[0] <= 0 or (np.diff(rates) <= 0).any():
-        raise ValueError("rates must be positive and ascending.")
+        return result(smoothed, None, None, diverged, None, reason)
 
-    decades = np.log10(rates)
-    usable = _usable(losses)
-    divergence = float(rates[usable]) if usable < len(rates) else None
-    smoothed = np.full(len(rates), np.nan)
-    nothing = {"descent_start": None, "minimum": None, "divergence": divergence, "suggestion": None}
-    if usable < LEAST_POINTS:
-        reason = f"Only {usable} losses came before the divergence; {LEAST_POINTS} are needed."
-        return RangeTest(rates, losses, smoothed, **nothing, reason=reason)
-
-    y, x = losses[:usable], decades[:usable]
-    per_decade = (len(rates) - 1) / (decades[-1] - decades[0])
-    decay = np.exp(-1 / max(DECADES * per_decade, 1e-9))
-    # Capped at the initial level: the blow-up at the end would else flow backward over the descent.
-    level = _initial_level(y)
-    smoothed[:usable] = _zero_phase(y, decay)
-    capped = _zero_phase(np.minimum(y, level + _noise(y)), decay)
-
-    lowest = int(np.argmin(capped))
-    slopes = _slopes(x, capped)
-    before = slopes[: lowest + 1]
-    steepest = int(np.argmin(before))
-    drop = capped[: lowest + 1].max() - capped[lowest]
-    # What is left of independent noise after averaging forward and backward over about 2 / (1 - decay) losses.
-    noise = _noise(y) * np.sqrt((1 - decay) / 2)
-    if lowest == 0 or drop < CLEAR * noise or before[steepest] >= 0 or drop <= 1e-12 * max(abs(level), 1):
-        reason = "The loss has no clear descent over the swept range."
-        return RangeTest(rates, losses, smoothed, **nothing, reason=reason)
-    # The descent begins where a tenth of the drop is behind.
-    top = capped[lowest] + 0.9 * drop
-    start = int(np.flatnonzero(capped[: lowest + 1] >= top)[-1])
-    return RangeTest(
-        rates, losses, smoothed,
-        descent_start=float(rates[min(start, steepest)]), minimum=float(rates[lowest]), divergence=divergence,
-        suggestion=float(rates[steepest]), reason="",
-    )  # fmt: skip
+    half = int(np.argmax(smoothed <= initial - 0.5 * drop))
+    above = np.flatnonzero(smoothed[: half + 1] >= initial - EDGE * drop)
+    start = int(above[-1]) if len(above) else 0
+    stop = half + int(np.argmax(smoothed[half : lowest + 1] <= initial - (1 - EDGE) * drop))
+    logs = np.log(rates[:cut])
+    # A window of half the descent's own width: wide enough for its noise, narrow enough for its shape.
+    window = max(MIN_WINDOW, 0.5 * (logs[stop] - logs[start]))
+    slopes = _slopes(logs[: lowest + 1], smoothed[: lowest + 1], window)
+    steepest = start + int(np.argmin(slopes[start : stop + 1]))
+    reason = f"Steepest descent of the smoothed loss, by line fits over {window / np.log(10):.2g} decades."
+    return result(smoothed, start, lowest, diverged, steepest, reason)
 
 
-def _usable(losses: np.ndarray) -> int:
-    """How many losses come before the first that is not finite or part of the blow-up."""
-    finite = np.isfinite(losses)
-    end = len(losses) if finite.all() else int(np.argmin(finite))
-    level = _initial_level(losses[:end]) if end else 0.0
-    high = losses[:end] > DIVERGED * level
-    # Not one unlucky minibatch but most of five.
-    lasting = np.convolve(high, np.ones(5), "full")[: len(high)] >= 3
-    return int(np.argmax(lasting)) - 2 if lasting.any() else end
+def _check(rates: np.ndarray, losses: np.ndarray, smoothing: float) -> None:
+    if rates.ndim != 1 or rates.shape != losses.shape:
+        raise ValueError(f"need rates [n] and losses [n]; got shapes {rates.shape} and {losses.shape}.")
+    if not len(rates):
+        raise ValueError("rates and losses are empty.")
+    valid = np.isfinite(rates) & (rates > 0)
+    if not valid.all():
+        raise ValueError(f"rates must be finite and > 0; got {rates[~valid][0]}.")
+    rising = np.diff(rates) > 0
+    if not rising.all():
+        i = int(np.argmin(rising))
+        raise ValueError(f"rates must ascend strictly; got {rates[i]} before {rates[i + 1]} at index {i}.")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be in [0, 1); got {smoothing}.")
 
 
-def _initial_level(losses: np.ndarray) -> float:
-    return float(np.median(losses[: max(5, len(losses) // 10)]))
+def _noise(values: np.ndarray) -> float:
+    """Standard deviation of white noise on a smooth curve, as a robust estimate from second differences.
+
+    The median keeps out the curve's bends and a few huge values; 1/0.6745 makes it right for normal noise.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        bends = np.abs(np.diff(values, 2)) / np.sqrt(6)
+    return float(np.median(np.nan_to_num(bends, nan=np.inf))) / 0.6745
 
 
-def _noise(losses: np.ndarray) -> float:
-    """Standard deviation of the minibatch noise, from neighbours, robustly: trends and spikes do not count."""
-    return float(np.median(np.abs(np.diff(losses))) / 0.954)
+def _attenuation(decay: float) -> float:
+    """Standard deviation of unit white noise after an average with weights ∝ decay^|k|."""
+    weights = decay ** np.abs(np.arange(-500, 501))
+    return float(np.sqrt(np.sum(weights**2)) / np.sum(weights))
 
 
-def _zero_phase(losses: np.ndarray, decay: float) -> np.ndarray:
-    """A debiased exponential average forward and one backward; their mean lags nowhere inside the curve."""
-    return (_debiased(losses, decay) + _debiased(losses[::-1], decay)[::-1]) / 2
+def _divergence(values: np.ndarray, initial: float, clear: float) -> int | None:
+    """Index from which the loss is lost: past the lowest running median, `DIVERGED` of the drop above it."""
+    typical = _median5(values)
+    lowest = int(np.argmin(typical))
+    rise = max(DIVERGED * (initial - typical[lowest]), 2 * clear)
+    above = np.flatnonzero(typical[lowest:] > typical[lowest] + rise)
+    return lowest + int(above[0]) if len(above) else None
 
 
-def _debiased(losses: np.ndarray, decay: float) -> np.ndarray:
-    """m_t = βm_{t−1} + (1 − β)y_t divided by 1 − β^t, as the moments of Adam."""
-    average, result = 0.0, np.empty(len(losses))
-    for i, loss in enumerate(losses):
-        average = decay * average + (1 - decay) * loss
-        result[i] = average / (1 - decay ** (i + 1))
-    return result
+def _median5(values: np.ndarray) -> np.ndarray:
+    """Running median over five points, the ends repeated: [n] -> [n]; a single spike leaves no trace."""
+    return np.median(sliding_window_view(np.pad(values, 2, mode="edge"), 5), axis=-1)
 
 
-def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Slope of the least-squares line through the points within `WINDOW` / 2 of each x."""
-    slopes = np.zeros(len(x))
-    for i, centre in enumerate(x):
-        near = np.abs(x - centre) <= max(WINDOW / 2, x[1] - x[0])
-        dx = x[near] - x[near].mean()
-        slopes[i] = (dx @ y[near]) / (dx @ dx)
+def _smooth(values: np.ndarray, decay: float) -> np.ndarray:
+    """Exponential average forward, then backward, without lag: [n] -> [n].
+
+    Divided by the same average of ones, which is 1 − βᵗ for one direction as in Adam, so that neither end is
+    drawn towards 0.
+    """
+
+    def forward(x):
+        out, average = np.empty_like(x), 0.0
+        for i, value in enumerate(x):
+            average = decay * average + (1 - decay) * value
+            out[i] = average
+        return out
+
+    def both(x):
+        return forward(forward(x)[::-1])[::-1]
+
+    return values[0] + both(values - values[0]) / both(np.ones_like(values))
+
+
+def _slopes(logs: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:
+    """Least-squares slope of `values` over `logs` within ± window/2 of each point: [n] -> [n], or +inf."""
+    slopes = np.full(len(logs), np.inf)
+    for i, centre in enumerate(logs):
+        near = np.abs(logs - centre) <= window / 2
+        if near.sum() >= 3:
+            x = logs[near] - logs[near].mean()
+            slopes[i] = (x @ values[near]) / (x @ x)
     return slopes

@@ -42,9 +42,7 @@ def conv(
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(f"conv wants x and kernel of rank 4; they are {x.shape} and {kernel.shape}.")
     if x.shape[-1] != kernel.shape[2] * groups:
-        raise ValueError(
-            f"x has {x.shape[-1]} channels; the kernel {kernel.shape} wants {kernel.shape[2] * groups}."
-        )
+        raise ValueError(f"x has {x.shape[-1]} channels; the kernel {kernel.shape} wants {kernel.shape[2] * groups}.")
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     padding = tuple((int(low), int(high)) for low, high in padding)
@@ -84,9 +82,7 @@ def _conv_backward(strides, padding, residuals, g):
         return jax.vjp(lambda x, kernel: _lax_conv(x, kernel, strides, padding), x, kernel)[1](g)
 
     def by_taps(x, kernel, g):
-        return _input_gradient(x, kernel, g, strides, padding), _kernel_gradient(
-            x, kernel, g, strides, padding
-        )
+        return _input_gradient(x, kernel, g, strides, padding), _kernel_gradient(x, kernel, g, strides, padding)
 
     return jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=by_xla)
 
@@ -137,9 +133,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channel] -> [batch, height', width', features]."""
         size, pad = self.kernel_size, self.kernel_size // 2
-        kernel = self.param(
-            "kernel", self.kernel_init, (size, size, x.shape[-1], self.features), self.param_dtype
-        )
+        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features), self.param_dtype)
         y = conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),

@@ -96,6 +96,9 @@ class BottleneckBlock(Block):
         return nn.relu(y + self.around(x, train))
 
 
+PADDED_BY_ONE: Any = ((1, 1), (1, 1))  # flax declares a string only
+
+
 class ResNet(nn.Module):
     """Stem, stages, global average pooling, linear head.
 
@@ -130,9 +133,7 @@ class ResNet(nn.Module):
         Raises: ValueError if x is not of rank 4.
         """
         if x.ndim != 4:
-            raise ValueError(
-                f"ResNet wants images [batch, height, width, channel]; it was given shape {x.shape}."
-            )
+            raise ValueError(f"ResNet wants images [batch, height, width, channel]; it was given shape {x.shape}.")
         x = self._stem(x.astype(self.dtype), train)
         for stage, blocks in enumerate(self.stage_sizes):
             x = self._stage(x, stage, blocks, train)
@@ -144,7 +145,7 @@ class ResNet(nn.Module):
         size, stride = (7, 2) if self.imagenet_stem else (3, 1)
         conv = Conv(self.width, size, stride, dtype=self.dtype, param_dtype=self.param_dtype, name="conv1")
         x = nn.relu(batch_norm(self, train, name="bn1")(conv(x)))
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if self.imagenet_stem else x
+        return nn.max_pool(x, (3, 3), (2, 2), PADDED_BY_ONE) if self.imagenet_stem else x
 
     def _stage(self, x: jax.Array, stage: int, blocks: int, train: bool) -> jax.Array:
         features = self.width * 2**stage

@@ -85,7 +85,7 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
                 dark = shown[row, column] > 0.6 * shown.max()
                 color = "white" if dark else "black"
                 axes.text(
-                    column, row, matrix[row, column], ha="center", va="center", color=color, fontsize=8,
+                    column, row, str(matrix[row, column]), ha="center", va="center", color=color, fontsize=8,
                     fontweight="bold" if row != column else "normal",
                 )  # fmt: skip
         correct = np.trace(matrix)

@@ -17,7 +17,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 CYCLE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
-RC = {
+RC: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

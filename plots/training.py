@@ -90,9 +90,7 @@ def schedule(steps: np.ndarray, rates: Mapping[str, np.ndarray]) -> Figure:
         for i, (name, values) in enumerate(rates.items()):
             if np.shape(values) != np.shape(steps):
                 raise ValueError(f"{name} has shape {np.shape(values)}; the steps have {np.shape(steps)}.")
-            axes.plot(
-                steps, values, color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)], label=name
-            )
+            axes.plot(steps, values, color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)], label=name)
         axes.set_ylim(bottom=0)
         axes.legend()
     return fig

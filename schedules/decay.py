@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import chex
+import jax
 import jax.numpy as jnp
 import optax
 
 
-def constant(value: chex.Numeric) -> optax.Schedule:
+def constant(value: float | jax.Array) -> optax.Schedule:
     """α_t = α.
 
     Args:
@@ -17,7 +17,7 @@ def constant(value: chex.Numeric) -> optax.Schedule:
 
 
 def warmup_cosine(
-    peak_value: chex.Numeric, warmup_steps: int, total_steps: int, end_value: chex.Numeric = 0.0
+    peak_value: float | jax.Array, warmup_steps: int, total_steps: int, end_value: float | jax.Array = 0.0
 ) -> optax.Schedule:
     """Linear from 0 to α in w steps, then end + (α − end)·(1 + cos π(t − w)/(T − w))/2 until T, then end.
 
@@ -31,9 +31,7 @@ def warmup_cosine(
     Source: Loshchilov & Hutter 2017 (SGDR), equation 5, one period; warm-up of Goyal et al. 2017.
     """
     if warmup_steps < 0 or total_steps <= warmup_steps:
-        raise ValueError(
-            f"warmup_steps is {warmup_steps}, total_steps {total_steps}; wanted: 0 <= warm-up < total."
-        )
+        raise ValueError(f"warmup_steps is {warmup_steps}, total_steps {total_steps}; wanted: 0 <= warm-up < total.")
 
     def schedule(step):
         step = jnp.asarray(step, jnp.float32)

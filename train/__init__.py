@@ -20,7 +20,7 @@ from .run_folder import read_result, run_folder, write_json
 from .state import State, create_state
 from .step import make_step
 from .sweep import sweep
-from .task import Aux, Task, classification
+from .task import Aux, Task, Variables, classification
 
 __all__ = [
     "AXIS",
@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "Stopped",
     "Task",
+    "Variables",
     "adamw",
     "check_batch_size",
     "classification",

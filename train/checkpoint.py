@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -97,9 +98,7 @@ class Checkpoints:
             except _Damaged as error:
                 self._set_aside(candidate, str(error))
                 continue
-            except (
-                Exception
-            ) as error:  # orbax raises many types, bare Exception among them, for a damaged file
+            except Exception as error:  # orbax raises many types, bare Exception among them, for a damaged file
                 self._set_aside(candidate, f"orbax cannot read it: {type(error).__name__}")
                 continue
             self._best = read["record"]["record"].get("best_step")
@@ -142,9 +141,7 @@ class Checkpoints:
         arrays = {name: np.asarray(value) for name, value in arrays.items()}
         wrong = sorted(name for name, entry in _digests(arrays).items() if entry != record["state"][name])
         if wrong or arrays.keys() != record["state"].keys():
-            raise _Damaged(
-                f"{len(wrong)} arrays do not match their digests, {', '.join(wrong[:3])} among them"
-            )
+            raise _Damaged(f"{len(wrong)} arrays do not match their digests, {', '.join(wrong[:3])} among them")
         return {"state": arrays, "record": record}
 
     def _set_aside(self, step: int, reason: str) -> None:
@@ -189,9 +186,7 @@ def _from_host(arrays: Mapping[str, np.ndarray], wanted: State) -> State:
     names = {_name(path): leaf for path, leaf in leaves}
     missing, unknown = sorted(names.keys() - arrays.keys()), sorted(arrays.keys() - names.keys())
     if missing or unknown:
-        raise ValueError(
-            f"The checkpoint is of another run: it lacks {missing[:5]} and has besides {unknown[:5]}."
-        )
+        raise ValueError(f"The checkpoint is of another run: it lacks {missing[:5]} and has besides {unknown[:5]}.")
     restored = []
     for path, leaf in leaves:
         array, data = arrays[_name(path)], jax.eval_shape(_without_key, leaf)
@@ -200,8 +195,8 @@ def _from_host(arrays: Mapping[str, np.ndarray], wanted: State) -> State:
                 f"The checkpoint is of another run: {_name(path)} is {array.dtype}{list(array.shape)}, "
                 f"wanted {data.dtype}{list(data.shape)}."
             )
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        restored.append(jax.random.wrap_key_data(array) if is_key else array)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        restored.append(jax.random.wrap_key_data(jnp.asarray(array)) if is_key else array)
     return jax.tree_util.tree_unflatten(structure, restored)
 
 
@@ -211,7 +206,7 @@ def _name(path) -> str:
 
 def _without_key(leaf):
     """A typed PRNG key as the numbers it is made of; anything else as it is."""
-    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
 def _abstract(state: State) -> State:

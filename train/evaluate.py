@@ -101,9 +101,7 @@ def _streaming(function: Callable, source: data.Source, batch_size: int):
         parts = []
         for batch in data.in_order(source, batch_size=batch_size):
             missing = batch_size - len(batch["index"])
-            full = {
-                name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()
-            }
+            full = {name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()}
             parts.append((run(variables, full), batch_size - missing))
         rows = [{name: np.asarray(x)[:kept] for name, x in out.items()} for out, kept in parts]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -61,9 +61,7 @@ def feed(
     """
     check_batch_size(batch_size, where.devices)
     if batch_size > len(source):
-        raise ValueError(
-            f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples."
-        )
+        raise ValueError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
     fits = source.nbytes <= RESIDENT_LIMIT if resident is None else resident
     make = _resident if fits else _streaming
     return make(step, source, batch_size, seed, where)

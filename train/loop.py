@@ -150,9 +150,7 @@ def fit(
                     read_oldest()
                 # One call behind, the time between two calls is that of the slower of device and host.
                 seconds = time.perf_counter() - began
-                count = max(
-                    1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds)
-                )
+                count = max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
 
                 epoch_ends, stopping = step % per_epoch == 0, stop()
                 saving = epoch_ends or stopping or bool(checkpoint_every and step % checkpoint_every == 0)
@@ -192,9 +190,7 @@ def fit(
 class _Progress:
     """What the loop must remember beside the state: goes into each checkpoint's record and comes back."""
 
-    def __init__(
-        self, epochs: list, sums: dict[str, float], best_step: int | None, best_score: list[float] | None
-    ):
+    def __init__(self, epochs: list, sums: dict[str, float], best_step: int | None, best_score: list[float] | None):
         self.epochs = epochs
         self.best_step = best_step
         self._best_score = best_score
@@ -229,9 +225,7 @@ class _Progress:
         steps = self._sums.pop("steps")
         train = {name: value / steps for name, value in self._sums.items()}
         self._sums = {}
-        self.epochs.append(
-            {"epoch": step // per_epoch, "step": step, "train": train, "validation": validation}
-        )
+        self.epochs.append({"epoch": step // per_epoch, "step": step, "train": train, "validation": validation})
         if not validation:
             return False
         score = [float(part) for part in better(validation)]
@@ -252,9 +246,7 @@ def _epoch_line(epoch: Mapping[str, Any], epochs: int) -> str:
     parts = [f"epoch {epoch['epoch']}/{epochs}"]
     for split in ("train", "validation"):
         shown = {name: value for name, value in epoch[split].items() if name in ("loss", "accuracy")}
-        parts += (
-            [split + " " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items())] if shown else []
-        )
+        parts += [split + " " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items())] if shown else []
     return " · ".join(parts)
 
 

@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import chex
 import jax
 import optax
 
+Scalar = float | jax.Array
 Hyper = Mapping[str, jax.Array]
-MakeOptimizer = Callable[[chex.Numeric, Hyper], optax.GradientTransformation]
+MakeOptimizer = Callable[[Scalar, Hyper], optax.GradientTransformation]
 
 
 def sgd(
-    learning_rate: chex.Numeric,
+    learning_rate: Scalar,
     *,
-    momentum: chex.Numeric = 0.9,
+    momentum: Scalar = 0.9,
     nesterov: bool = False,
-    weight_decay: chex.Numeric = 0.0,
+    weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
@@ -46,12 +46,12 @@ def sgd(
 
 
 def adamw(
-    learning_rate: chex.Numeric,
+    learning_rate: Scalar,
     *,
-    b1: chex.Numeric = 0.9,
-    b2: chex.Numeric = 0.999,
-    eps: chex.Numeric = 1e-8,
-    weight_decay: chex.Numeric = 0.0,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019); with λ = 0, Adam (Kingma & Ba 2015).

@@ -47,7 +47,7 @@ class Layout:
     logical_metrics: Callable[[Any], Any]
 
 
-def layout(parallel: str = "jit", devices: Sequence[jax.Device] | None = None) -> Layout:
+def layout(parallel: str = "jit", devices: Sequence[Any] | None = None) -> Layout:
     """The layout of this name.
 
     Args:
@@ -89,9 +89,7 @@ class CompiledStep:
         return state, self.layout.logical_metrics(metrics)
 
 
-def compile_step(
-    step: Step, *, parallel: str = "jit", devices: Sequence[jax.Device] | None = None
-) -> CompiledStep:
+def compile_step(step: Step, *, parallel: str = "jit", devices: Sequence[Any] | None = None) -> CompiledStep:
     """Compiles a training step for the devices.
 
     Args:
@@ -114,7 +112,7 @@ def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None
         )
 
 
-def _mesh(devices: Sequence[jax.Device], state_rule: Callable[[Any, Mesh], NamedSharding]) -> Layout:
+def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedSharding]) -> Layout:
     """Arrays with named shardings of a one-axis mesh; the compiler inserts the communication."""
     mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -164,16 +162,14 @@ def _largest_axis_sharded(array: jax.Array, mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * largest, AXIS))
 
 
-def _pmap(devices: Sequence[jax.Device]) -> Layout:
+def _pmap(devices: Sequence[Any]) -> Layout:
     """Replicas with a leading device axis, as before shardings had names; `make_step` averages over `AXIS`."""
     mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     leading = NamedSharding(mesh, PartitionSpec(AXIS))
     count = len(devices)
 
     def replicate(tree):
-        return jax.tree.map(
-            lambda x: jax.device_put(jax.numpy.broadcast_to(x, (count, *x.shape)), leading), tree
-        )
+        return jax.tree.map(lambda x: jax.device_put(jax.numpy.broadcast_to(x, (count, *x.shape)), leading), tree)
 
     def place_batch(tree, axis):
         def spread(x):

@@ -98,12 +98,8 @@ def _same_config(path: Path, config: dict[str, Any]) -> None:
     names = sorted(there.keys() | config.keys())
     changed = [name for name in names if there.get(name) != config.get(name)]
     if changed:
-        changes = ", ".join(
-            f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed
-        )
-        raise ValueError(
-            f"The run folder {path} belongs to another config ({changes}). Choose another with --out."
-        )
+        changes = ", ".join(f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed)
+        raise ValueError(f"The run folder {path} belongs to another config ({changes}). Choose another with --out.")
 
 
 def _git_revision() -> str | None:

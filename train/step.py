@@ -7,6 +7,7 @@ It knows nothing of devices. `parallel` compiles it for one or for many; the onl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def make_step(
         if axis_name is not None:
             gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
 
-        learning_rate = make_schedule(state.hyper)(state.step)
+        learning_rate = jnp.asarray(make_schedule(state.hyper)(state.step), jnp.float32)
         optimizer = make_optimizer(learning_rate, state.hyper)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -75,8 +76,8 @@ def make_step(
 
         metrics |= {"learning_rate": learning_rate, "gradient_norm": optax.tree.norm(gradients)}
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-        state = state.replace(
-            step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, ema=ema
+        state = replace(
+            state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, ema=ema
         )
         return state, metrics
 

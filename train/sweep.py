@@ -50,9 +50,7 @@ def sweep(
     journal.begin("range test", 0, steps)
     try:
         while step < steps:
-            count = min(
-                STEPS_PER_CALL, feed.most, steps - step, feed.steps_per_epoch - step % feed.steps_per_epoch
-            )
+            count = min(STEPS_PER_CALL, feed.most, steps - step, feed.steps_per_epoch - step % feed.steps_per_epoch)
             placed, read = feed.advance(placed, step, count)
             rows = read()
             step += count

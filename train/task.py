@@ -73,10 +73,8 @@ def classification(
             )
             model_state = {**model_state, **updated}
         else:
-            logits = model.apply(variables, images, train=False)
-        per_example = losses.cross_entropy(
-            logits, batch["label"], label_smoothing=label_smoothing if train else 0.0
-        )
+            logits: Any = model.apply(variables, images, train=False)
+        per_example = losses.cross_entropy(logits, batch["label"], label_smoothing=label_smoothing if train else 0.0)
         return per_example.mean(), Aux(
             model_state, {"loss": per_example, "accuracy": metrics.accuracy(logits, batch["label"])}
         )

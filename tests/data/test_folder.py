@@ -12,12 +12,8 @@ def flat(images, n, label, colour=RED, mode="RGB", size=(4, 4)):
 
 
 def test_a_folder_of_classes_is_carved_so_that_each_file_is_in_one_split(image_folder):
-    colours = {
-        f"{label}/{i}.png": ("RGB", (2, 2), (i, j, 0)) for j, label in enumerate("ab") for i in range(25)
-    }
-    sources = [
-        data.load(f"folder:{image_folder(colours)}", split) for split in ("train", "validation", "test")
-    ]
+    colours = {f"{label}/{i}.png": ("RGB", (2, 2), (i, j, 0)) for j, label in enumerate("ab") for i in range(25)}
+    sources = [data.load(f"folder:{image_folder(colours)}", split) for split in ("train", "validation", "test")]
     found = [tuple(image[0, 0]) for source in sources for image in source.arrays()["image"]]
     assert [len(source) for source in sources] == [40, 5, 5]
     assert sorted(found) == sorted(colour for _, _, colour in colours.values())
@@ -29,8 +25,7 @@ def test_classes_are_numbered_by_name_and_hold_their_own_images(image_folder):
     arrays = source.arrays()
     assert source.classes == ("ant", "zebra")
     assert {
-        (int(label), tuple(image[0, 0]))
-        for image, label in zip(arrays["image"], arrays["label"], strict=True)
+        (int(label), tuple(image[0, 0])) for image, label in zip(arrays["image"], arrays["label"], strict=True)
     } == {
         (0, BLUE),
         (1, RED),

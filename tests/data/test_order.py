@@ -23,11 +23,7 @@ def test_an_order_is_a_permutation_and_nothing_else_changes_it(seed, epoch, leng
     np.testing.assert_array_equal(order, data.epoch_order(seed, epoch, length))
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=2, max_size=5, unique=True
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=2, max_size=5, unique=True))
 def test_orders_of_other_seeds_or_epochs_differ(words):
     orders = {data.epoch_order(seed, epoch, 100).tobytes() for seed, epoch in words}
     assert len(orders) == len(words)

@@ -30,13 +30,9 @@ def test_the_splits_of_digits_are_the_whole_set_and_share_no_example():
     )
     arrays = [data.load("digits", split).arrays() for split in SPLITS]
     found = sorted(
-        (*image.ravel().astype(int), label)
-        for a in arrays
-        for image, label in zip(a["image"], a["label"], strict=True)
+        (*image.ravel().astype(int), label) for a in arrays for image, label in zip(a["image"], a["label"], strict=True)
     )
-    assert (
-        len(set(whole)) == len(whole) == 1797
-    )  # no duplicates, so equality below means disjoint and covering
+    assert len(set(whole)) == len(whole) == 1797  # no duplicates, so equality below means disjoint and covering
     assert found == whole
 
 
@@ -44,9 +40,7 @@ def test_every_split_of_digits_has_the_classes_in_proportion():
     for split, share in zip(SPLITS, (0.7, 0.1, 0.2), strict=True):
         labels = data.load("digits", split).arrays()["label"]
         whole = np.bincount(load_digits(return_X_y=True)[1])
-        np.testing.assert_allclose(
-            np.bincount(labels), share * whole, atol=1.1
-        )  # rounded in two parts of three
+        np.testing.assert_allclose(np.bincount(labels), share * whole, atol=1.1)  # rounded in two parts of three
 
 
 def test_the_held_out_digits_are_the_same_for_ever():
@@ -137,9 +131,7 @@ def test_importing_data_imports_no_reader():
 def test_moments_are_those_of_all_pixels_in_float64():
     images = np.random.default_rng(0).integers(0, 200, (300, 5, 4, 3), np.uint8)
     mean, std = data.moments(source_of(images))
-    np.testing.assert_allclose(
-        mean, images.mean((0, 1, 2)) / 255, rtol=1e-6
-    )  # float32 rounding of the result
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255, rtol=1e-6)  # float32 rounding of the result
     np.testing.assert_allclose(std, images.std((0, 1, 2)) / 255, rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
 

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 @given(length=st.integers(20, 3000), stored=st.sets(st.sampled_from(["validation", "test", "extra"])))
 def test_whatever_a_set_comes_with_no_example_is_in_two_splits_and_none_is_lost(length, stored):
     lengths = {"train": length} | dict.fromkeys(sorted(stored), 50)
-    found = [
-        (which, i)
-        for split in SPLITS
-        for which, indices in [assign(lengths, split)]
-        for i in indices.tolist()
-    ]
+    found = [(which, i) for split in SPLITS for which, indices in [assign(lengths, split)] for i in indices.tolist()]
     assert len(set(found)) == len(found)
     assert len(found) == sum(n for name, n in lengths.items() if name != "extra")
 

@@ -75,8 +75,7 @@ def test_a_prepared_set_has_the_metadata_that_tfds_gives_it(fashion):
 
 def test_a_prepared_set_is_read_by_load_with_validation_carved_from_train(fashion, pixels):
     sources = {
-        split: data.load("tfds:fashion_mnist", split, data_dir=fashion)
-        for split in ("train", "validation", "test")
+        split: data.load("tfds:fashion_mnist", split, data_dir=fashion) for split in ("train", "validation", "test")
     }
     assert {split: len(source) for split, source in sources.items()} == {
         "train": 36,
@@ -85,9 +84,7 @@ def test_a_prepared_set_is_read_by_load_with_validation_carved_from_train(fashio
     }
     np.testing.assert_array_equal(sources["test"].arrays()["image"][..., 0], pixels["test"][0])
     np.testing.assert_array_equal(sources["test"].arrays()["label"], pixels["test"][1])
-    both = [
-        image.tobytes() for split in ("train", "validation") for image in sources[split].arrays()["image"]
-    ]
+    both = [image.tobytes() for split in ("train", "validation") for image in sources[split].arrays()["image"]]
     assert sorted(both) == sorted(image.tobytes() for image in pixels["train"][0])
     assert sources["train"].classes[9] == "Ankle boot"
 
@@ -180,9 +177,7 @@ def test_archives_that_tfds_knows_as_another_sets_are_refused(archives, idx_spli
     known = next(iter(tfds.builder_cls("kmnist").url_infos.values()))
     info = dataclasses.replace(known, checksum=hashlib.sha256(file.read_bytes()).hexdigest())
     monkeypatch.setattr(tfds.builder_cls("kmnist"), "url_infos", {"http://here": info})
-    with pytest.raises(
-        ValueError, match=r"train-labels.* is an archive of tfds:kmnist, not of tfds:fashion_mnist"
-    ):
+    with pytest.raises(ValueError, match=r"train-labels.* is an archive of tfds:kmnist, not of tfds:fashion_mnist"):
         prepare.from_archives("fashion_mnist", archives, tmp_path / "tfds", splits=idx_splits)
     prepare.from_archives("kmnist", archives, tmp_path / "tfds", splits=idx_splits)
 
@@ -198,9 +193,7 @@ def test_the_rest_of_the_family_is_prepared_alike(archives, idx_splits, tmp_path
 # The command
 
 
-def test_the_command_names_the_folder_and_does_not_write_it_again(
-    archives, idx_splits, tmp_path, monkeypatch, capsys
-):
+def test_the_command_names_the_folder_and_does_not_write_it_again(archives, idx_splits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "MNIST_LIKE", idx_splits)
     config = command.Config("tfds:fashion_mnist", archives, tmp_path / "tfds")
     command.main(config)
@@ -256,9 +249,7 @@ def test_a_set_that_is_not_prepared_fails_with_the_command_that_gets_it(tmp_path
         FileNotFoundError, match=f"etude prepare tfds:fashion_mnist --archives DIR --data-dir {tmp_path}"
     ):
         data.load("tfds:fashion_mnist", "train", data_dir=tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match=r"etude prepare tfds:cifar10 .*pip install 'etude\[prepare\]'"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"etude prepare tfds:cifar10 .*pip install 'etude\[prepare\]'"):
         data.load("tfds:cifar10", "train", data_dir=tmp_path)
 
 
@@ -334,9 +325,7 @@ def test_a_validation_split_is_the_test_split_of_a_set_whose_test_labels_are_sec
     train, validation = [example(label=0)] * 20, [example(label=1)] * 5
     hidden = [example(label=-1)] * 4
     path = write_set("mine", LABELLED, {"train": train, "validation": validation, "test": hidden})
-    sources = {
-        s: data.load("tfds:mine", s, data_dir=path, image_size=4) for s in ("train", "validation", "test")
-    }
+    sources = {s: data.load("tfds:mine", s, data_dir=path, image_size=4) for s in ("train", "validation", "test")}
     assert {s: len(source) for s, source in sources.items()} == {"train": 18, "validation": 2, "test": 5}
     assert set(sources["test"].arrays()["label"]) == {1}
 

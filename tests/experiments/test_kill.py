@@ -57,4 +57,3 @@ def _steps(folder):
     """The newest committed step, -1 while there is none."""
     steps = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
     return max(steps, default=-1)
-

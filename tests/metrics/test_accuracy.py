@@ -17,9 +17,7 @@ def test_of_equal_logits_the_first_class_counts():
     np.testing.assert_array_equal(metrics.accuracy(jnp.zeros((2, 3)), jnp.array([0, 1])), [1, 0])
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels"), [((4, 3), (4, 1)), ((4, 3), (1,)), ((3,), (3,)), ((4, 0), (4,))]
-)
+@pytest.mark.parametrize(("logits", "labels"), [((4, 3), (4, 1)), ((4, 3), (1,)), ((3,), (3,)), ((4, 0), (4,))])
 def test_shapes_that_would_broadcast_are_refused(logits, labels):
     with pytest.raises(ValueError, match="logits"):
         metrics.accuracy(jnp.zeros(logits), jnp.zeros(labels, int))

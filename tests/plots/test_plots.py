@@ -48,9 +48,7 @@ def test_learning_curves_show_loss_and_error_of_both_splits_and_the_best_epoch()
 
 def test_a_wrong_prediction_is_marked_in_words():
     images = np.zeros((3, 8, 8, 1), np.uint8)
-    figure = plots.predictions(
-        images, np.array([0, 1, 1]), np.array([0, 1, 0]), np.full(3, 0.9), ("cat", "dog")
-    )
+    figure = plots.predictions(images, np.array([0, 1, 1]), np.array([0, 1, 0]), np.full(3, 0.9), ("cat", "dog"))
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles[0] == "cat 90%"
     assert "is dog" in titles[2]

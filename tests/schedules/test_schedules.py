@@ -20,9 +20,7 @@ def test_warmup_cosine_equals_its_closed_form(step, peak, warmup, rest):
         expected = peak * step / warmup
     else:
         expected = peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / rest)))
-    assert float(schedules.warmup_cosine(peak, warmup, total)(step)) == pytest.approx(
-        expected, abs=1e-6 * peak
-    )
+    assert float(schedules.warmup_cosine(peak, warmup, total)(step)) == pytest.approx(expected, abs=1e-6 * peak)
 
 
 def test_warmup_cosine_is_exact_at_its_boundaries():
@@ -42,9 +40,7 @@ def test_a_population_of_schedules_equals_each_alone():
     steps = jnp.arange(50)
     together = jax.jit(jax.vmap(lambda peak: schedules.warmup_cosine(peak, 5, 50)(steps)))(peaks)
     for peak, row in zip(peaks, together, strict=True):
-        np.testing.assert_allclose(
-            row, schedules.warmup_cosine(float(peak), 5, 50)(steps), rtol=1e-5, atol=1e-8
-        )
+        np.testing.assert_allclose(row, schedules.warmup_cosine(float(peak), 5, 50)(steps), rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 0.1), (0.0, 1.0), (-1.0, 1.0), (1.0, math.inf)])

@@ -64,14 +64,10 @@ class Problem:
             **options,
         )
         hyper = {"learning_rate": learning_rate, "weight_decay": 1e-3}
-        self.state = jax.jit(partial(train.create_state, self.task, make_optimizer, ema=ema))(
-            jax.random.key(0), hyper
-        )
+        self.state = jax.jit(partial(train.create_state, self.task, make_optimizer, ema=ema))(jax.random.key(0), hyper)
 
     def feed(self, source, *, batch_size=16, seed=0, resident=None):
-        return train.feed(
-            self.step, source, batch_size=batch_size, seed=seed, where=self.where, resident=resident
-        )
+        return train.feed(self.step, source, batch_size=batch_size, seed=seed, where=self.where, resident=resident)
 
     def run(self, source, steps, *, resident=True, count=None):
         """Parameters after some steps, `count` of them a call."""

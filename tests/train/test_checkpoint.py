@@ -8,14 +8,12 @@ import pytest
 from etude import train
 
 
-
-
 @pytest.fixture
 def saved(tmp_path, tools):
     """A folder with the checkpoints of steps 1, 2, 3 (the first is the best), and the state of step 3."""
     state = tools.Problem(ema=True).state
     checkpoints = train.Checkpoints(tmp_path / "checkpoints")
-    for step in (1, 2, 3):
+    for _ in range(3):
         state = state.replace(step=state.step + 1, params=jax.tree.map(lambda x: x + 1, state.params))
         checkpoints.save(state, {"best_step": 1, "text": "é", "number": 0.1 + 0.2}, best=1)
     checkpoints.close()

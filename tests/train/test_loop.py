@@ -79,9 +79,7 @@ def test_patience_stops_early_and_the_best_is_restored(tools, source, validation
         seen.append(jax.tree.map(np.array, variables))
         return {"loss": next(losses)}
 
-    fitted = fit(
-        tools.Problem(), source, validation, folder=tmp_path, epochs=20, patience=2, validate=validate
-    )
+    fitted = fit(tools.Problem(), source, validation, folder=tmp_path, epochs=20, patience=2, validate=validate)
     assert fitted.stopped_early
     assert [epoch["epoch"] for epoch in fitted.epochs] == [1, 2, 3, 4]
     assert fitted.best_epoch["epoch"] == 2

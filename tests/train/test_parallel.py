@@ -31,12 +31,8 @@ def problem(parallel):
     model = models.create("resnet8", num_classes=10, axis_name=axis_name)
     task = train.classification(model, (8, 8, 1), preprocess=lambda x: x / 127.5 - 1.0)
     optimizer = lambda rate, hyper: train.sgd(rate, weight_decay=hyper["weight_decay"])  # noqa: E731
-    step = train.make_step(
-        task, optimizer, lambda hyper: lambda step: hyper["learning_rate"], axis_name=axis_name
-    )
-    state = train.create_state(
-        task, optimizer, jax.random.key(0), {"learning_rate": 0.01, "weight_decay": 5e-4}
-    )
+    step = train.make_step(task, optimizer, lambda hyper: lambda step: hyper["learning_rate"], axis_name=axis_name)
+    state = train.create_state(task, optimizer, jax.random.key(0), {"learning_rate": 0.01, "weight_decay": 5e-4})
     return train.compile_step(step, parallel=parallel), state
 
 

@@ -17,8 +17,9 @@ def test_a_folder_gets_config_and_environment(tmp_path):
 def test_another_config_is_refused_with_what_differs(tmp_path):
     with train.run_folder(tmp_path, {"epochs": 3, "seed": 0}):
         pass
-    with pytest.raises(ValueError, match="epochs 3 there, 4 here"), train.run_folder(
-        tmp_path, {"epochs": 4, "seed": 0}
+    with (
+        pytest.raises(ValueError, match="epochs 3 there, 4 here"),
+        train.run_folder(tmp_path, {"epochs": 4, "seed": 0}),
     ):
         pass
 
@@ -39,8 +40,9 @@ except ValueError as error: print(error)
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"file/run can't be written.*--out"), train.run_folder(
-        tmp_path / "file" / "run", {}
+    with (
+        pytest.raises(ValueError, match=r"file/run can't be written.*--out"),
+        train.run_folder(tmp_path / "file" / "run", {}),
     ):
         pass
 
