@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -117,6 +118,13 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
     mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     everywhere = NamedSharding(mesh, PartitionSpec())
 
+    # The step donates what it is given, and the caller's state stays the caller's; `may_alias=False` does not
+    # keep them apart where an array is only replicated.
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+
+    def place_state(state):
+        return copy(jax.tree.map(lambda x: jax.device_put(x, state_rule(x, mesh)), state))
+
     def place_batch(tree, axis):
         sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
         return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
@@ -137,10 +145,7 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
     return Layout(
         devices=len(devices),
         axis_name=None,
-        # A copy even where nothing moves: the step donates what it is given, which stays the caller's.
-        place_state=lambda state: jax.tree.map(
-            lambda x: jax.device_put(x, state_rule(x, mesh), may_alias=False), state
-        ),
+        place_state=place_state,
         place_shared=lambda tree: jax.device_put(tree, everywhere),
         place_batch=place_batch,
         compile=compile,
@@ -169,7 +174,7 @@ def _pmap(devices: Sequence[Any]) -> Layout:
     count = len(devices)
 
     def replicate(tree):
-        return jax.tree.map(lambda x: jax.device_put(jax.numpy.broadcast_to(x, (count, *x.shape)), leading), tree)
+        return jax.tree.map(lambda x: jax.device_put(jnp.broadcast_to(x, (count, *x.shape)), leading), tree)
 
     def place_batch(tree, axis):
         def spread(x):

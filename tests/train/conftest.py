@@ -92,6 +92,16 @@ def relative_difference(a, b):
     return max(difference / max(size, 1e-12) for difference, size in norms)
 
 
+def identical(a, b):
+    """Whether two trees are equal to the bit, wherever their arrays live."""
+
+    def host(x):
+        is_key = jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(x) if is_key else x)
+
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(host(x), host(y)), a, b)))
+
+
 @pytest.fixture
 def source():
     return make_source()
@@ -105,5 +115,6 @@ def tools():
         Problem = Problem
         make_source = staticmethod(make_source)
         relative_difference = staticmethod(relative_difference)
+        identical = staticmethod(identical)
 
     return Tools

@@ -20,19 +20,11 @@ def saved(tmp_path, tools):
     return tmp_path / "checkpoints", state
 
 
-def same(a, b):
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((np.asarray(x) == np.asarray(y)).all()), a, b)))
-
-
-def numbers(state):
-    return state.replace(key=jax.random.key_data(state.key))
-
-
-def test_a_state_and_its_record_come_back_exactly(saved):
+def test_a_state_and_its_record_come_back_exactly(saved, tools):
     folder, state = saved
     found = train.Checkpoints(folder).restore(state)
     assert (found.step, found.record["number"]) == (3, 0.1 + 0.2)
-    assert same(numbers(found.state), numbers(state))
+    assert tools.identical(found.state, state)
 
 
 def test_the_newest_two_and_the_best_are_kept(saved, tools):
@@ -61,9 +53,9 @@ def damage(kind, path):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "missing", "flipped"])
-def test_damage_of_any_file_is_either_harmless_or_found_and_set_aside(saved, tmp_path, kind):
+def test_damage_of_any_file_is_either_harmless_or_found_and_set_aside(saved, tools, tmp_path, kind):
     folder, state = saved
-    whole = {step: numbers(train.Checkpoints(folder).restore(state, step).state) for step in (2, 3)}
+    whole = {step: train.Checkpoints(folder).restore(state, step).state for step in (2, 3)}
     used = 0
     for number, path in enumerate(files_of(folder, 3)):
         copy = tmp_path / f"copy{number}" / "checkpoints"
@@ -73,7 +65,7 @@ def test_damage_of_any_file_is_either_harmless_or_found_and_set_aside(saved, tmp
         checkpoints = train.Checkpoints(copy, warn=told.append)
         found = checkpoints.restore(state)
         # Whatever was damaged, what comes back is what was saved,
-        assert same(numbers(found.state), whole[found.step]), path
+        assert tools.identical(found.state, whole[found.step]), path
         # and what was set aside was told of and is still there.
         if found.step == 2:
             used += 1

@@ -1,13 +1,8 @@
 """Both feeds take the same steps, however these are grouped into calls."""
 
-import jax
 import numpy as np
 import pytest
 from etude import data
-
-
-def equal(a, b):
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -15,7 +10,7 @@ def equal(a, b):
 def test_how_steps_are_grouped_changes_no_bit(tools, source, resident, count):
     together = tools.Problem().run(source, 14, resident=resident)
     grouped = tools.Problem().run(source, 14, resident=resident, count=count)
-    assert equal(grouped, together)
+    assert tools.identical(grouped, together)
 
 
 def test_resident_and_streaming_feeds_train_alike(tools, source):

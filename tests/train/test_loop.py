@@ -24,10 +24,6 @@ def fit(problem, source, validation, *, folder=None, epochs=3, resident=True, **
     )
 
 
-def identical(a, b):
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((np.asarray(x) == np.asarray(y)).all()), a, b)))
-
-
 @pytest.fixture
 def validation(tools):
     return tools.make_source(40, "validation", seed=1)
@@ -50,8 +46,8 @@ def test_a_run_stopped_at_any_point_goes_on_to_the_same_bits(tools, source, vali
         fit(problem, source, validation, folder=tmp_path / "cut", resident=resident, validate=stop_sometimes,
             checkpoint_every=4)  # fmt: skip
     resumed = fit(problem, source, validation, folder=tmp_path / "cut", resident=resident, checkpoint_every=4)
-    assert identical(resumed.state.params, whole.state.params)
-    assert identical(resumed.state.ema, whole.state.ema)
+    assert tools.identical(resumed.state.params, whole.state.params)
+    assert tools.identical(resumed.state.ema, whole.state.ema)
     assert resumed.epochs[-1] == whole.epochs[-1]
     steps = [record["step"] for record in train.read_journal(tmp_path / "cut" / "metrics.jsonl")]
     assert steps == [r["step"] for r in train.read_journal(tmp_path / "whole" / "metrics.jsonl")]
@@ -61,7 +57,7 @@ def test_with_and_without_checkpoints_the_run_is_the_same(tools, source, validat
     problem = tools.Problem()
     with_files = fit(problem, source, validation, folder=tmp_path)
     without = fit(problem, source, validation)
-    assert identical(with_files.best, without.best)
+    assert tools.identical(with_files.best, without.best)
     assert with_files.best_step == without.best_step
     assert with_files.epochs == without.epochs
 
@@ -83,7 +79,7 @@ def test_patience_stops_early_and_the_best_is_restored(tools, source, validation
     assert fitted.stopped_early
     assert [epoch["epoch"] for epoch in fitted.epochs] == [1, 2, 3, 4]
     assert fitted.best_epoch["epoch"] == 2
-    assert identical(fitted.best, seen[1])
+    assert tools.identical(fitted.best, seen[1])
 
 
 def test_divergence_stops_with_the_step_and_keeps_the_good_checkpoint(tools, source, validation, tmp_path):
