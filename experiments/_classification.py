@@ -7,6 +7,7 @@ experiment is about (its schedule, its budget, its claim) stays in its own file.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -90,12 +91,9 @@ class Problem:
         where = train.layout(config.parallel)
         train.check_batch_size(config.batch_size, where.devices, config.accumulate)
         source = load(config, "train")
-        model = models.create(
-            config.model,
-            num_classes=len(source.classes),
-            dtype=jnp.dtype(config.dtype),
-            axis_name=where.axis_name,
-        )
+        model = models.create(config.model, num_classes=len(source.classes), dtype=jnp.dtype(config.dtype))
+        if "axis_name" in models.fields(model):
+            model = model.clone(axis_name=where.axis_name)
         mean, std = data.moments(source)
         preprocess = partial(augment.normalise, mean=mean, std=std)
         task = train.classification(
@@ -120,9 +118,9 @@ class Problem:
         create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema))
         return create(jax.random.key(self.config.seed), hyper)
 
-    def feed(self, make_schedule, *, ema_decay: float | None = None) -> train.Feed:
-        """The feed that takes training steps with this schedule."""
-        step = train.make_step(
+    def step(self, make_schedule, *, ema_decay: float | None = None):
+        """The training step with this schedule."""
+        return train.make_step(
             self.task,
             self.make_optimizer,
             make_schedule,
@@ -131,8 +129,11 @@ class Problem:
             ema_decay=ema_decay,
             axis_name=self.where.axis_name,
         )
+
+    def feed(self, make_schedule, *, ema_decay: float | None = None) -> train.Feed:
+        """The feed that takes training steps with this schedule."""
         return train.feed(
-            step,
+            self.step(make_schedule, ema_decay=ema_decay),
             self.train,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
@@ -171,7 +172,7 @@ def load(config: ClassificationConfig, split: str) -> data.Source:
 
 
 def range_test(
-    problem: Problem, lowest: float, highest: float, steps: int, csv_file: Path, journal: train.Journal
+    problem: Problem, lowest: float, highest: float, steps_per_decade: int, csv_file: Path, journal: train.Journal
 ) -> metrics.RangeTest:
     """Runs a learning-rate range test, or reads what an earlier start of the same run measured.
 
@@ -179,12 +180,16 @@ def range_test(
       problem: what to train on; the state it trains is thrown away.
       lowest: rate of the first step.
       highest: rate of the last step.
-      steps: how many.
+      steps_per_decade: how slowly the rate grows: by 1/γ = 10^(1/steps_per_decade) a step. Steps per decade and not in
+        all, so that moving an end of the range does not change what is measured in between.
       csv_file: the measured curve: columns learning_rate, loss.
       journal: shows how far it is.
     Returns: the analysed curve.
     """
+    if steps_per_decade < 1:
+        raise ValueError(f"The range test has {steps_per_decade} steps per decade; it needs at least 1.")
     if not csv_file.exists():
+        steps = 1 + round(steps_per_decade * _decades(lowest, highest))
         sweep = schedules.exponential_sweep(lowest, highest, steps)
         rates, losses = train.sweep(
             problem.state(lowest),
@@ -199,3 +204,9 @@ def range_test(
         partial_file.replace(csv_file)
     measured = np.loadtxt(csv_file, delimiter=",", skiprows=1, ndmin=2)
     return metrics.range_test(measured[:, 0], measured[:, 1])
+
+
+def _decades(lowest: float, highest: float) -> float:
+    if not 0 < lowest < highest < math.inf:
+        raise ValueError(f"The swept range is {lowest} to {highest}; wanted: 0 < lowest < highest.")
+    return math.log10(highest / lowest)

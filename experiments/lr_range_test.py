@@ -1,7 +1,8 @@
-"""Find a learning rate in one short run: the rate grows every step, the loss says where it descends fastest.
+"""Find a learning rate in one short run: the rate grows every step, the loss says where it descends and diverges.
 
 The lecture's single-pass procedure (Smith 2017, section 3.3) for any model and data set by name. Answer:
-result.json's "suggestion", and figures/range_test.png, which shows the three regions; range_test.csv has the curve.
+result.json's "suggestion", the middle of the rates at which the loss is lowest, and "steepest_descent", the lecture's
+choice; figures/range_test.png shows both and the three regions; range_test.csv has the curve.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ class Config(ClassificationConfig):
     """Rate of the first step, α_min."""
     highest: float = 10.0
     """Rate of the last step, α_max."""
-    steps: int = 200
-    """How many steps lead from one to the other: the rate grows by 1/γ = (α_max/α_min)^(1/(steps-1)) each."""
+    steps_per_decade: int = 30
+    """How slowly the rate grows: by 1/γ = 10^(1/steps_per_decade) a step."""
 
 
 PRESETS = {
-    "smoke": Config(preset="smoke", steps=60),
+    "smoke": Config(preset="smoke", steps_per_decade=10),
     "demo": Config(preset="demo"),
-    "paper": Config(preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps=1000),
+    "paper": Config(preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps_per_decade=150),
 }
 
 
@@ -40,12 +41,13 @@ def main(config: Config) -> Result:
             return run.result
         problem = Problem.of(config)
         curve = range_test(
-            problem, config.lowest, config.highest, config.steps, run.folder / "range_test.csv", run.journal
+            problem, config.lowest, config.highest, config.steps_per_decade, run.folder / "range_test.csv", run.journal
         )
         if curve.suggestion is None:
             run.journal.say(f"No suggestion: {curve.reason}")
         rates = {
             "suggestion": curve.suggestion,
+            "steepest_descent": curve.steepest,
             "descent_start": curve.descent_start,
             "minimum": curve.minimum,
             "divergence": curve.divergence,

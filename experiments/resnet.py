@@ -39,12 +39,12 @@ class Config(ClassificationConfig):
     """First rate of the range test."""
     range_highest: float = 10.0
     """Last rate of the range test."""
-    range_steps: int = 150
-    """Steps of the range test."""
+    range_steps_per_decade: int = 30
+    """How slowly the rate of the range test grows."""
 
 
 PRESETS = {
-    "smoke": Config(preset="smoke", epochs=2, range_steps=60),
+    "smoke": Config(preset="smoke", epochs=2, range_steps_per_decade=12),
     "demo": Config(preset="demo"),
     "paper": Config(
         preset="paper", data="tfds:cifar10", model="resnet110", epochs=164, batch_size=128, learning_rate=0.1,
@@ -64,7 +64,7 @@ def main(config: Config) -> Result:
         peak = config.learning_rate
         if peak is None:
             curve = range_test(
-                problem, config.range_lowest, config.range_highest, config.range_steps,
+                problem, config.range_lowest, config.range_highest, config.range_steps_per_decade,
                 run.folder / "range_test.csv", train.Journal(console=run.console),
             )  # fmt: skip
             if curve.suggestion is None:

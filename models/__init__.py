@@ -1,5 +1,5 @@
 """Networks: flax.linen modules and the pure functions they are made of. Knows nothing of training."""
 
-from .registry import count_parameters, create, names, summary
+from .registry import count_parameters, create, fields, names, summary
 
-__all__ = ["count_parameters", "create", "names", "summary"]
+__all__ = ["count_parameters", "create", "fields", "names", "summary"]

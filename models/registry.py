@@ -18,11 +18,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from . import resnet
+from . import mlp, resnet
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 
 TABLE: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp.MLP,
+    "linear": partial(mlp.MLP, hidden=()),
+    "convnet": mlp.ConvNet,
     **{f"resnet{depth}": partial(resnet.imagenet, depth) for depth in resnet.IMAGENET},
     **{f"resnet{depth}": partial(resnet.cifar, depth) for depth in CIFAR_DEPTHS},
     **{f"plain{depth}": partial(resnet.cifar, depth, block=resnet.PlainBlock) for depth in CIFAR_DEPTHS[:-1]},
@@ -56,11 +59,16 @@ def create(name: str, **overrides: Any) -> nn.Module:
         hint = f" Did you mean {near[0]}?" if near else ""
         families = ", ".join(f"{family}<depth>" for family in FAMILIES)
         raise ValueError(f"There is no model {name!r}.{hint} Valid are: {', '.join(TABLE)}, {families}.")
-    fields = [f.name for f in dataclasses.fields(resnet.ResNet) if f.name not in ("parent", "name")]
-    unknown = sorted(overrides.keys() - set(fields))
+    known = fields(make())
+    unknown = sorted(overrides.keys() - set(known))
     if unknown:
-        raise ValueError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(fields)}.")
+        raise ValueError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(known)}.")
     return make(**overrides)
+
+
+def fields(model: nn.Module) -> tuple[str, ...]:
+    """The names of a network's hyperparameters."""
+    return tuple(f.name for f in dataclasses.fields(model) if f.name not in ("parent", "name"))
 
 
 def count_parameters(model: nn.Module, input_shape: Sequence[int]) -> int:

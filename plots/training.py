@@ -12,7 +12,7 @@ from .style import BLUE, CYCLE, DASHES, GREEN, GREY, ORANGE, RED, figure
 
 
 def range_test(test: Any, chosen: float | None = None) -> Figure:
-    """The curve of a learning-rate range test, its three regions and the chosen rate.
+    """The curve of a learning-rate range test, its three regions, its steepest descent and the chosen rate.
 
     Args:
       test: a `metrics.RangeTest`.
@@ -38,6 +38,8 @@ def range_test(test: Any, chosen: float | None = None) -> Figure:
                     axes.axvspan(left, right, color=color, alpha=0.09, linewidth=0)
                     middle = np.sqrt(left * right)
                     axes.text(middle, 0.97, name, ha="center", va="top", transform=axes.get_xaxis_transform())
+        if test.steepest is not None:
+            axes.axvline(test.steepest, color=GREEN, linestyle=":", label=f"steepest: {test.steepest:.2g}")
         if chosen is not None:
             axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"chosen: {chosen:.2g}")
         axes.legend(loc="lower left")

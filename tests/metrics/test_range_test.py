@@ -5,6 +5,9 @@ import pytest
 from etude import metrics
 
 STEEPEST = 0.05
+MIDDLE = (
+    0.46  # of the basin, from 0.177 (the logistic has a tenth of its drop left) to 1.2 (the blow-up has taken it back)
+)
 
 
 def curve(seed=0, low=1e-5, high=10.0, steps=150, noise=0.12):
@@ -17,20 +20,40 @@ def curve(seed=0, low=1e-5, high=10.0, steps=150, noise=0.12):
 
 
 @pytest.mark.parametrize("steps", [80, 150, 300])
-def test_the_suggestion_is_the_steepest_point_for_every_noise_seed(steps):
-    found = [metrics.range_test(*curve(seed, steps=steps)).suggestion for seed in range(20)]
+def test_the_steepest_descent_is_found_for_every_noise_seed(steps):
+    found = [metrics.range_test(*curve(seed, steps=steps)).steepest for seed in range(20)]
     assert all(STEEPEST / 2 < rate < STEEPEST * 2 for rate in found), found
 
 
 @pytest.mark.parametrize(("low", "high"), [(1e-4, 10), (1e-6, 10), (1e-5, 100), (1e-5, 1)])
-def test_moving_the_ends_of_the_range_hardly_moves_the_suggestion(low, high):
-    found = [metrics.range_test(*curve(seed, low, high)).suggestion for seed in range(8)]
-    assert all(STEEPEST / 2 < rate < STEEPEST * 2 for rate in found), found
+def test_moving_the_ends_of_the_range_moves_neither_steepest_descent_nor_suggestion(low, high):
+    tests = [metrics.range_test(*curve(seed, low, high)) for seed in range(8)]
+    assert all(STEEPEST / 2 < test.steepest < STEEPEST * 2 for test in tests)
+    if high > 3:  # else the basin's end is not in sight
+        assert all(MIDDLE / 2 < test.suggestion < MIDDLE * 2 for test in tests)
+
+
+@pytest.mark.parametrize("steps", [80, 150, 300])
+def test_the_suggestion_is_the_middle_of_the_basin_for_every_noise_seed(steps):
+    tests = [metrics.range_test(*curve(seed, steps=steps)) for seed in range(20)]
+    for test in tests:
+        low, high = test.basin
+        assert test.suggestion == pytest.approx(np.sqrt(low * high))
+        assert MIDDLE / 2 < test.suggestion < MIDDLE * 2
+        assert test.steepest < test.suggestion < test.divergence
+
+
+def test_the_basin_is_that_of_the_curve_without_noise_and_smoothing():
+    rates, losses = curve(noise=0.0, steps=2000)
+    low, high = metrics.range_test(rates, losses).basin
+    near = rates[losses <= losses.min() + 0.1 * (losses[0] - losses.min())]
+    assert np.log10(low / near[0]) == pytest.approx(0, abs=0.35)
+    assert np.log10(high / near[-1]) == pytest.approx(0, abs=0.35)
 
 
 def test_the_three_regions_are_in_order():
     test = metrics.range_test(*curve())
-    assert test.descent_start < test.suggestion < test.minimum < test.divergence
+    assert test.descent_start < test.steepest < test.minimum < test.divergence
     assert test.descent_start < STEEPEST < test.minimum
 
 
@@ -58,6 +81,7 @@ def test_a_tail_that_is_not_finite_marks_the_divergence():
     rates, losses = curve()
     losses[130:] = np.nan
     whole, cut = metrics.range_test(*curve()), metrics.range_test(rates, losses)
+    assert cut.steepest == pytest.approx(whole.steepest, rel=0.3)
     assert cut.suggestion == pytest.approx(whole.suggestion, rel=0.3)
     assert cut.divergence <= rates[130]
 
