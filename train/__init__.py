@@ -16,6 +16,21 @@ from .journal import Journal, read_journal
 from .loop import Diverged, Fitted, Stopped, fit
 from .optimizers import adamw, decay_mask, sgd
 from .parallel import AXIS, MODES, Layout, check_batch_size, compile_step, layout
+from .population import (
+    Member,
+    Members,
+    Placement,
+    PopulationFitted,
+    PopulationLayout,
+    create_population,
+    fastest_placement,
+    fit_population,
+    grid,
+    placement,
+    population_evaluator,
+    population_feed,
+    population_layout,
+)
 from .run_folder import read_result, run_folder, write_json
 from .state import State, create_state
 from .step import make_step
@@ -32,6 +47,11 @@ __all__ = [
     "Fitted",
     "Journal",
     "Layout",
+    "Member",
+    "Members",
+    "Placement",
+    "PopulationFitted",
+    "PopulationLayout",
     "State",
     "Stopped",
     "Task",
@@ -40,14 +60,22 @@ __all__ = [
     "check_batch_size",
     "classification",
     "compile_step",
+    "create_population",
     "create_state",
     "decay_mask",
     "evaluator",
+    "fastest_placement",
     "feed",
     "fit",
+    "fit_population",
+    "grid",
     "layout",
     "make_step",
     "map_examples",
+    "placement",
+    "population_evaluator",
+    "population_feed",
+    "population_layout",
     "read_journal",
     "read_result",
     "run_folder",

@@ -20,8 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from .state import State
-
 # Orbax tells of every save and, when a file is damaged, of every layer it went through; we say it in one line.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
@@ -32,7 +30,7 @@ class Restored(NamedTuple):
     """A checkpoint that was read and found whole."""
 
     step: int
-    state: State
+    state: Any
     record: dict[str, Any]
 
 
@@ -58,16 +56,17 @@ class Checkpoints:
         """The committed steps, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: State, record: Mapping[str, Any], best: int | None) -> None:
-        """Begins to save a logical state, named by its own step; a step saved already is left as it is.
+    def save(self, state: Any, record: Mapping[str, Any], best: int | None, *, step: int | None = None) -> None:
+        """Begins to save a logical state (or any tree), named by its step; a step saved already is left as it is.
 
         Args:
           state: logical state, still on devices or on the host.
           record: what else the run must remember; anything JSON can hold.
           best: the step of the best checkpoint so far, perhaps this one, which is kept; None if there is none.
+          step: its name; None for the step of the state itself.
         """
         arrays = _to_host(state)
-        step = int(arrays["step"])
+        step = int(arrays["step"]) if step is None else step
         if step in self._manager.all_steps():
             return
         self._best = best
@@ -79,7 +78,7 @@ class Checkpoints:
             args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)),
         )
 
-    def restore(self, template: State, step: int | None = None) -> Restored | None:
+    def restore(self, template: Any, step: int | None = None) -> Restored | None:
         """The newest whole checkpoint, or the newest up to and including `step`.
 
         Args:
@@ -174,13 +173,13 @@ class _LatestAndBest:
         return [checkpoint.step in newest or checkpoint.step == self._best() for checkpoint in checkpoints]
 
 
-def _to_host(state: State) -> dict[str, np.ndarray]:
+def _to_host(state: Any) -> dict[str, np.ndarray]:
     """Logical state -> {path: host copy}; a copy, because the state's own buffers are donated to the next step."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {_name(path): np.array(_without_key(leaf), copy=True) for path, leaf in leaves}
 
 
-def _from_host(arrays: Mapping[str, np.ndarray], wanted: State) -> State:
+def _from_host(arrays: Mapping[str, np.ndarray], wanted: Any) -> Any:
     """{path: array} -> state of the wanted structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(wanted)
     names = {_name(path): leaf for path, leaf in leaves}
@@ -209,7 +208,7 @@ def _without_key(leaf):
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _abstract(state: State) -> State:
+def _abstract(state: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
 
 

@@ -31,18 +31,24 @@ def evaluator(
     Returns: variables -> {metric: mean}. Compiled once, for all calls.
     """
 
-    def per_example(variables, batch):
-        model_state = {name: value for name, value in variables.items() if name != "params"}
-        # Nothing is random at prediction: the key is there for the signature.
-        _, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False)
-        return dict(aux.metrics)
-
-    rows_of = map_examples(per_example, source, batch_size=batch_size, resident=resident)
+    rows_of = map_examples(per_example_metrics(task), source, batch_size=batch_size, resident=resident)
 
     def evaluate(variables):
         return {name: float(rows.mean(dtype=np.float64)) for name, rows in rows_of(variables).items()}
 
     return evaluate
+
+
+def per_example_metrics(task: Task) -> Callable[[Variables, Batch], dict[str, jax.Array]]:
+    """(variables, batch) -> the task's metrics at prediction, {name: [batch]}."""
+
+    def metrics(variables, batch):
+        model_state = {name: value for name, value in variables.items() if name != "params"}
+        # Nothing is random at prediction: the key is there for the signature.
+        _, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False)
+        return dict(aux.metrics)
+
+    return metrics
 
 
 def map_examples(
@@ -100,10 +106,14 @@ def _streaming(function: Callable, source: data.Source, batch_size: int):
     def rows_of(variables: Any):
         parts = []
         for batch in data.in_order(source, batch_size=batch_size):
-            missing = batch_size - len(batch["index"])
-            full = {name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()}
-            parts.append((run(variables, full), batch_size - missing))
+            parts.append((run(variables, fill(batch, batch_size)), len(batch["index"])))
         rows = [{name: np.asarray(x)[:kept] for name, x in out.items()} for out, kept in parts]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     return rows_of
+
+
+def fill(batch: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
+    """A ragged batch, filled up with its last example."""
+    missing = batch_size - len(batch["index"])
+    return {name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()}

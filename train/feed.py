@@ -22,6 +22,7 @@ from .step import Step
 
 Metrics = Mapping[str, np.ndarray]
 RESIDENT_LIMIT = 2 * 1024**3  # bytes of examples that may stay on each device
+LONGEST_STRETCH = 256  # steps in one call
 
 
 @dataclass(frozen=True)
@@ -69,38 +70,54 @@ def feed(
 
 def _resident(step: Step, source: data.Source, batch_size: int, seed: int, where: Layout) -> Feed:
     steps_per_epoch = len(source) // batch_size
-    most = min(steps_per_epoch, 256)
+    most = min(steps_per_epoch, LONGEST_STRETCH)
     examples = where.place_shared(source.arrays())
-
-    def take(state, examples, order, first, count):
-        """`count` steps from step `first` of the epoch; `order` is [step of the epoch, batch]."""
-
-        def body(i, carry):
-            state, rows = carry
-            index = order[first + i]
-            batch = {name: array[index] for name, array in examples.items()} | {"index": index}
-            state, metrics = step(state, batch)
-            return state, jax.tree.map(lambda all, one: all.at[i].set(one), rows, metrics)
-
-        batch = {name: array[order[0]] for name, array in examples.items()} | {"index": order[0]}
-        shapes = jax.eval_shape(step, state, batch)[1]
-        rows = jax.tree.map(lambda s: jnp.zeros((most, *s.shape), s.dtype), shapes)
-        return jax.lax.fori_loop(0, count, body, (state, rows))
-
-    compiled = where.compile(take, ("shared", "batch", "scalar", "scalar"))
+    compiled = where.compile(stretch(step, most), ("shared", "batch", "scalar", "scalar"))
     placed_epoch, order = None, None
 
     def advance(state, first, count):
         nonlocal placed_epoch, order
-        epoch, start = divmod(first, steps_per_epoch)
+        epoch = first // steps_per_epoch
         if epoch != placed_epoch:
-            rows = data.epoch_order(seed, epoch, len(source))[: steps_per_epoch * batch_size]
-            order = where.place_batch(rows.reshape(steps_per_epoch, batch_size), 1)
+            order = where.place_batch(epoch_batches(source, batch_size, seed, epoch), 1)
             placed_epoch = epoch
-        state, metrics = compiled(state, examples, order, start, count)
+        state, metrics = compiled(state, examples, order, first, count)
         return state, lambda: _rows(where.logical_metrics(metrics), count)
 
     return Feed(advance, steps_per_epoch, most)
+
+
+def stretch(step: Step, most: int) -> Callable:
+    """Some steps of one epoch as one loop.
+
+    Args:
+      step: (state, batch) -> (state, metrics).
+      most: the largest number of steps.
+    Returns: (state, examples {name: [n, …]}, order int [steps of the epoch, batch], first, count) -> (state, metrics
+      [most, …], of which the first `count` were written): the steps first … first + count - 1 of the run.
+    """
+
+    def take(state, examples, order, first, count):
+        def batch(number):
+            index = order[number % len(order)]
+            return {name: array[index] for name, array in examples.items()} | {"index": index}
+
+        def body(i, carry):
+            state, rows = carry
+            state, metrics = step(state, batch(first + i))
+            return state, jax.tree.map(lambda all, one: all.at[i].set(one), rows, metrics)
+
+        shapes = jax.eval_shape(step, state, batch(first))[1]
+        rows = jax.tree.map(lambda s: jnp.zeros((most, *s.shape), s.dtype), shapes)
+        return jax.lax.fori_loop(0, count, body, (state, rows))
+
+    return take
+
+
+def epoch_batches(source: data.Source, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Which examples each batch of an epoch has: int32 [steps, batch]; what does not fill a batch is left out."""
+    steps = len(source) // batch_size
+    return data.epoch_order(seed, epoch, len(source))[: steps * batch_size].reshape(steps, batch_size)
 
 
 def _rows(metrics: Mapping[str, jax.Array], count: int) -> Metrics:

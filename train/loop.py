@@ -136,7 +136,7 @@ def fit(
 
     journal.begin(title, step, total)
     try:
-        with _stop_requested() as stop:
+        with stop_requested() as stop:
             count = 1
             while step < total and not progress.out_of_patience(patience):
                 count = min(count, feed.most, per_epoch - step % per_epoch)
@@ -273,7 +273,7 @@ def _all_finite(tree) -> jax.Array:
 
 
 @contextmanager
-def _stop_requested():
+def stop_requested():
     """Yields a function that tells whether SIGINT or SIGTERM came; a second one ends the process as usual."""
     requested = False
     before = {}

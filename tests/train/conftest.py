@@ -107,13 +107,14 @@ def source():
     return make_source()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tools():
     """The helpers above, for tests that need more than one problem."""
 
     class Tools:
         Problem = Problem
         make_source = staticmethod(make_source)
+        make_optimizer = staticmethod(make_optimizer)
         relative_difference = staticmethod(relative_difference)
         identical = staticmethod(identical)
 
