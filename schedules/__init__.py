@@ -1,6 +1,41 @@
-"""step -> learning rate: pure functions, compatible with optax.Schedule, whose parameters may be traced."""
+"""step -> learning rate: pure functions, compatible with optax.Schedule, whose parameters may be traced.
 
-from .decay import constant, warmup_cosine
+Every parameter that is a number may be traced, lengths included, so that a population can vary any of them. Values
+that are concrete are checked when the schedule is made, traced ones are trusted.
+"""
+
+from .cyclic import cosine_restarts, one_cycle, triangular, triangular2
+from .decay import (
+    constant,
+    cosine_decay,
+    exponential_decay,
+    inverse_sqrt,
+    inverse_time,
+    linear_decay,
+    milestone_decay,
+    step_decay,
+)
+from .sums import Summability, partial_sums, summability
 from .sweep import exponential_sweep
+from .warmup import warmup, warmup_cosine
 
-__all__ = ["constant", "exponential_sweep", "warmup_cosine"]
+__all__ = [
+    "Summability",
+    "constant",
+    "cosine_decay",
+    "cosine_restarts",
+    "exponential_decay",
+    "exponential_sweep",
+    "inverse_sqrt",
+    "inverse_time",
+    "linear_decay",
+    "milestone_decay",
+    "one_cycle",
+    "partial_sums",
+    "step_decay",
+    "summability",
+    "triangular",
+    "triangular2",
+    "warmup",
+    "warmup_cosine",
+]

@@ -1,0 +1,52 @@
+"""The start of a run: a rate that grows from 0 to where another schedule begins, which then runs shifted."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+
+from ._check import NON_NEGATIVE, POSITIVE, WAIT, Scalar, require, require_order
+from ._exact import steps
+from .decay import cosine_decay
+
+
+def warmup(schedule: optax.Schedule, warmup_steps: Scalar) -> optax.Schedule:
+    """α_t = s_0·t/w for t < w, then s_(t − w), for any schedule s.
+
+    Args:
+      schedule: s.
+      warmup_steps: w ≥ 0, in steps; 0 for no warm-up. May be traced.
+    Returns: step (int or array of any shape) -> rate, same shape, float32.
+    Raises: ValueError if a concrete `warmup_steps` is negative.
+    Source: Goyal et al. 2017, section 2.2, "gradual warmup", here from 0.
+    """
+    require(WAIT, warmup_steps=warmup_steps)
+
+    def warmed(step):
+        t, w = steps(step), steps(warmup_steps)
+        rising = schedule(0) * (t / jnp.maximum(w, 1))
+        return jnp.where(t < w, rising, schedule(jnp.maximum(t - w, 0))).astype(jnp.float32)
+
+    return warmed
+
+
+def warmup_cosine(
+    peak_value: Scalar, warmup_steps: Scalar, total_steps: Scalar, end_value: Scalar = 0.0
+) -> optax.Schedule:
+    """Linear from 0 to α in w steps, then end + (α − end)·(1 + cos π(t − w)/(T − w))/2 until T, then end.
+
+    Args:
+      peak_value: α > 0, the rate at step w. May be traced.
+      warmup_steps: w ≥ 0, in steps. May be traced.
+      total_steps: T > w, in steps. May be traced.
+      end_value: the rate from step T on, in [0, α]. May be traced.
+    Returns: step (int or array of any shape) -> rate, same shape, float32.
+    Raises: ValueError if a concrete parameter is out of range.
+    Source: Loshchilov & Hutter 2017 (SGDR), equation 5, one period; warm-up of Goyal et al. 2017.
+    """
+    require(POSITIVE, peak_value=peak_value)
+    require(WAIT, warmup_steps=warmup_steps)
+    require(NON_NEGATIVE, end_value=end_value)
+    require_order(strict=True, warmup_steps=warmup_steps, total_steps=total_steps)
+    require_order(strict=False, end_value=end_value, peak_value=peak_value)
+    return warmup(cosine_decay(peak_value, total_steps - warmup_steps, end_value), warmup_steps)
