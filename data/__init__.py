@@ -8,6 +8,6 @@ touches the network, and nothing is imported before a set needs it.
 from . import augment
 from .catalogue import load, names
 from .order import epoch_order, in_order, stream
-from .source import Source, moments
+from .source import Source, moments, subset
 
-__all__ = ["Source", "augment", "epoch_order", "in_order", "load", "moments", "names", "stream"]
+__all__ = ["Source", "augment", "epoch_order", "in_order", "load", "moments", "names", "stream", "subset"]

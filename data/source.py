@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import jax
@@ -101,6 +101,33 @@ class Source:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill, starts))
         return stacked
+
+
+def subset(source: Source, count: int) -> Source:
+    """Some examples of a split, always the same ones, in their order.
+
+    Args:
+      source: of which.
+      count: how many.
+    Raises: ValueError if `count` is not in 1 … len(source).
+    """
+    if not 1 <= count <= len(source):
+        raise ValueError(f"A subset of {source.name} {source.split} has 1 to {len(source)} examples, got {count}.")
+    return replace(source, records=_Some(source.records, np.sort(permutation(1, 0, len(source))[:count])))
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Records of some indices."""
+
+    records: Records
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
+        return self.records[int(self.indices[index])]
 
 
 _CHUNK = 256  # examples asked for at once

@@ -6,10 +6,9 @@ experiment is about (its schedule, its budget, its claim) stays in its own file.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
-from .. import data, metrics, models, schedules, train
+from .. import data, models, plots, schedules, train
 from ..data import augment
-from ._run import RunConfig
+from ._population import Population, PopulationConfig, chosen_placement, values, write_csv, write_members
+from ._run import Result, Run, RunConfig
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class ClassificationConfig(RunConfig):
     """Cut every batch into this many parts and average their gradients."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the examples on the devices, or stream them; by default by their size."""
+    population: PopulationConfig = field(default_factory=PopulationConfig)
+    """Many members at once."""
+
+    @property
+    def many_members(self) -> bool:
+        return self.population.active
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,10 @@ class Problem:
 
         Raises: ValueError or FileNotFoundError for a name, split or number that is not valid.
         """
+        if config.population.active and config.parallel != "jit":
+            raise ValueError(
+                f"parallel is {config.parallel!r}; a population spreads whole members over the devices and wants jit."
+            )
         where = train.layout(config.parallel)
         train.check_batch_size(config.batch_size, where.devices, config.accumulate)
         source = load(config, "train")
@@ -109,12 +120,35 @@ class Problem:
         """(rate, hyper) -> the optimizer that the config names."""
         common = {"weight_decay": hyper["weight_decay"], "clip_norm": self.config.clip_norm}
         if self.config.optimizer == "sgd":
-            return train.sgd(learning_rate, momentum=self.config.momentum, nesterov=True, **common)
-        return train.adamw(learning_rate, b1=self.config.momentum, **common)
+            return train.sgd(learning_rate, momentum=hyper["momentum"], nesterov=True, **common)
+        return train.adamw(learning_rate, b1=hyper["momentum"], **common)
+
+    def hyper(self, learning_rate: float) -> dict[str, float]:
+        """The hyperparameters of a single run."""
+        return {
+            "learning_rate": learning_rate,
+            "weight_decay": self.config.weight_decay,
+            "momentum": self.config.momentum,
+        }
+
+    def members(self, learning_rate: float) -> train.Members:
+        """The members that the config's population names.
+
+        Args:
+          learning_rate: of all members, unless the config gives a grid of rates.
+        """
+        population = self.config.population
+        if population.seeds < 1:
+            raise ValueError(f"population.seeds is {population.seeds}; it must be at least 1.")
+        grid = {}
+        for name, single in self.hyper(learning_rate).items():
+            text = getattr(population, name)
+            grid[name] = [single] if text is None else values(text, name.replace("_", " "))
+        return train.grid(range(self.config.seed, self.config.seed + population.seeds), grid)
 
     def state(self, learning_rate: float, *, ema: bool = False) -> train.State:
         """The state at step 0."""
-        hyper = {"learning_rate": learning_rate, "weight_decay": self.config.weight_decay}
+        hyper = self.hyper(learning_rate)
         create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema))
         return create(jax.random.key(self.config.seed), hyper)
 
@@ -140,6 +174,45 @@ class Problem:
             where=self.where,
             resident=self.resident,
         )
+
+    def population(
+        self, members: train.Members, make_schedule, steps: int, file: Path, *, ema_decay: float | None = None
+    ) -> Population:
+        """A population of this problem, laid out as the config says or a measurement finds fastest.
+
+        Args:
+          members: seeds and hyperparameters.
+          make_schedule: hyper -> (step -> rate).
+          steps: that the run will take.
+          file: remembers the choice, so that a resumed run makes the same.
+          ema_decay: as of `feed`.
+        """
+        step = self.step(make_schedule, ema_decay=ema_decay)
+        initial = train.create_population(self.task, self.make_optimizer, members, ema=ema_decay is not None)
+        feeds: dict[train.Placement, tuple[train.PopulationLayout, train.Feed]] = {}
+
+        def laid_out(placement: train.Placement):
+            if placement not in feeds:
+                where = train.population_layout(placement, len(members))
+                feeds[placement] = where, train.population_feed(
+                    step, self.train, members, where, batch_size=self.config.batch_size, resident=self.resident
+                )  # fmt: skip
+            return feeds[placement]
+
+        def probe(placement: train.Placement):
+            where, feed = laid_out(placement)
+            stack = where.place(initial)
+
+            def take(count):
+                nonlocal stack
+                stack, read = feed.advance(stack, 0, count)
+                read()
+
+            return take
+
+        chosen = chosen_placement(self.config.population, len(members), probe, steps, file)
+        where, feed = laid_out(chosen)
+        return Population(members, where, initial, feed)
 
     def evaluator(self, source: data.Source):
         """variables -> mean loss and accuracy over a split."""
@@ -173,7 +246,7 @@ def load(config: ClassificationConfig, split: str) -> data.Source:
 
 def range_test(
     problem: Problem, lowest: float, highest: float, steps_per_decade: int, csv_file: Path, journal: train.Journal
-) -> metrics.RangeTest:
+) -> tuple[np.ndarray, np.ndarray]:
     """Runs a learning-rate range test, or reads what an earlier start of the same run measured.
 
     Args:
@@ -182,28 +255,107 @@ def range_test(
       highest: rate of the last step.
       steps_per_decade: how slowly the rate grows: by 1/γ = 10^(1/steps_per_decade) a step. Steps per decade and not in
         all, so that moving an end of the range does not change what is measured in between.
-      csv_file: the measured curve: columns learning_rate, loss.
+      csv_file: the measured curves: columns learning_rate and a loss for each seed.
       journal: shows how far it is.
-    Returns: the analysed curve.
+    Returns: (rates [n], losses [n, seeds]).
     """
     if steps_per_decade < 1:
         raise ValueError(f"The range test has {steps_per_decade} steps per decade; it needs at least 1.")
+    config = problem.config
+    seeds = range(config.seed, config.seed + config.population.seeds)
     if not csv_file.exists():
         steps = 1 + round(steps_per_decade * _decades(lowest, highest))
-        sweep = schedules.exponential_sweep(lowest, highest, steps)
-        rates, losses = train.sweep(
-            problem.state(lowest),
-            problem.feed(lambda hyper: sweep),
-            problem.where,
-            steps=steps,
-            journal=journal,
-        )
-        partial_file = csv_file.with_suffix(".partial")
-        with partial_file.open("w", newline="") as file:
-            csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates.tolist(), losses.tolist(), strict=True)])
-        partial_file.replace(csv_file)
+        rate = schedules.exponential_sweep(lowest, highest, steps)
+        if len(seeds) > 1:
+            members = train.grid(seeds, {name: [value] for name, value in problem.hyper(lowest).items()})
+            population = problem.population(members, lambda hyper: rate, steps, csv_file.with_suffix(".json"))
+            losses = train.sweep(population.place(), population.feed, steps=steps, journal=journal)
+        else:
+            placed = problem.where.place_state(problem.state(lowest))
+            losses = train.sweep(placed, problem.feed(lambda hyper: rate), steps=steps, journal=journal)[:, None]
+        names = ("learning_rate", *(f"loss_seed{seed}" for seed in seeds))
+        write_csv(csv_file, names, np.column_stack([rate(np.arange(len(losses))), losses]))
     measured = np.loadtxt(csv_file, delimiter=",", skiprows=1, ndmin=2)
-    return metrics.range_test(measured[:, 0], measured[:, 1])
+    return measured[:, 0], measured[:, 1:]
+
+
+def train_population(
+    run: Run,
+    problem: Problem,
+    make_schedule: Callable,
+    learning_rate: float,
+    epochs: int,
+    *,
+    ema_decay: float | None,
+    better: Callable,
+    figures: dict[str, Figure],
+) -> Result:
+    """Trains a population, chooses hyperparameters on validation data, and tests the seeds of the chosen ones once.
+
+    Args:
+      run: open.
+      problem: what to train on; its config names the members.
+      make_schedule: hyper -> (step -> rate).
+      learning_rate: of all members, unless the config gives a grid.
+      epochs: passes through the training split.
+      ema_decay: as of `Problem.feed`.
+      better: as of `train.fit`.
+      figures: what else to save.
+    Returns: the finished run's result; means over the seeds of the chosen hyperparameters.
+    """
+    config = problem.config
+    population = problem.population(
+        problem.members(learning_rate),
+        make_schedule,
+        epochs * (len(problem.train) // config.batch_size),
+        run.folder / "placement.json",
+        ema_decay=ema_decay,
+    )
+    members, where = population.members, population.where
+
+    def evaluator(source):
+        return train.population_evaluator(problem.task, source, where, batch_size=EVALUATION_BATCH)
+
+    fitted = train.fit_population(
+        population.initial,
+        population.feed,
+        where,
+        epochs=epochs,
+        validate=evaluator(problem.validation),
+        better=better,
+        checkpoints=run.checkpoints(),
+        journal=run.journal,
+        title=f"{len(members)} × {config.model} on {config.data}",
+    )
+    write_members(run.folder / "population.csv", members, fitted)
+
+    scores = [fitted.at_best("validation", name).reshape(-1, config.population.seeds) for name in ("accuracy", "loss")]
+    accuracy, loss = (score.mean(1) for score in scores)
+    if not np.isfinite(accuracy).any():
+        raise train.Diverged("A seed of each setting diverged. Give lower rates.")
+    best = max(np.flatnonzero(np.isfinite(accuracy)), key=lambda i: (accuracy[i], -loss[i]))
+    rows = slice(best * config.population.seeds, (best + 1) * config.population.seeds)
+    test = {name: x[rows] for name, x in evaluator(load(config, "test"))(where.place(fitted.best)).items()}
+
+    rates = members.hyper["learning_rate"].reshape(-1, config.population.seeds)[:, 0]
+    if len(np.unique(rates)) == len(rates) > 1:
+        order = np.argsort(rates)
+        figures["grid_search"] = plots.grid_search(
+            rates[order], 100 * (1 - scores[0][order]), rates[best], ylabel="validation error (%)", log=False
+        )
+    return run.finish(
+        {
+            "test_accuracy": float(test["accuracy"].mean()),
+            "test_accuracy_std": float(test["accuracy"].std()),
+            "test_loss": float(test["loss"].mean()),
+            "validation_accuracy": float(accuracy[best]),
+            "train_loss": float(fitted.at_best("train", "loss")[rows].mean()),
+            **{name: float(values[rows.start]) for name, values in members.hyper.items()},
+            "members": len(members),
+            "diverged": int((fitted.diverged_at >= 0).sum()),
+        },
+        figures,
+    )
 
 
 def _decades(lowest: float, highest: float) -> float:

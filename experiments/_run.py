@@ -33,6 +33,11 @@ class RunConfig:
     out: Path | None = None
     """Folder of the run; by default runs/<experiment>/<name>."""
 
+    @property
+    def many_members(self) -> bool:
+        """Whether many runs train at once, so that every CPU core should be a device."""
+        return False
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -77,7 +82,8 @@ class Run:
         (self.folder / "figures").mkdir(exist_ok=True)
         paths = []
         for name, figure in figures.items():
-            plots.save(figure, self.folder / "figures" / f"{name}.png")
+            for suffix in ("png", "pdf"):
+                plots.save(figure, self.folder / "figures" / f"{name}.{suffix}")
             paths.append(f"figures/{name}.png")
         result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths))
         write_json(
@@ -112,9 +118,16 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
         yield Run(folder, console, result)
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    """A config as JSON can hold it."""
-    return {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(config).items()}
+def _plain(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A config as JSON can hold it, its nested parts under dotted names, as on the command line."""
+    plain = {}
+    for each in dataclasses.fields(config):
+        value, name = getattr(config, each.name), prefix + each.name
+        if dataclasses.is_dataclass(value):
+            plain |= _plain(value, f"{name}.")
+        else:
+            plain[name] = str(value) if isinstance(value, Path) else value
+    return plain
 
 
 def _run_name(values: Mapping[str, Any], default: Mapping[str, Any]) -> str:

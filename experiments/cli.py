@@ -7,6 +7,7 @@ FileNotFoundError that our own code raised. What any other code raises is a defe
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import os
@@ -54,6 +55,8 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         **({"default": default} if default is not None else {}),
     )
+    if getattr(config, "many_members", False):
+        _use_all_cores()
     try:
         module.main(config)
     except (ValueError, FileNotFoundError) as error:
@@ -104,6 +107,15 @@ def _use_compilation_cache() -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "etude" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _use_all_cores() -> None:
+    """Makes every CPU core a device, for members that run side by side; accelerators stay as they are."""
+    import jax
+
+    # Once devices were looked for (in a notebook, say) their number stands.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", int(os.environ.get("JAX_NUM_CPU_DEVICES", os.cpu_count() or 1)))
 
 
 def _raised_by_us(error: BaseException) -> bool:

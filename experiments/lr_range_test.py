@@ -2,16 +2,23 @@
 
 The lecture's single-pass procedure (Smith 2017, section 3.3) for any model and data set by name. Answer:
 result.json's "suggestion", the middle of the rates at which the loss is lowest, and "steepest_descent", the lecture's
-choice; figures/range_test.png shows both and the three regions; range_test.csv has the curve.
+choice; figures/range_test.png shows both and the three regions; range_test.csv has the curves. With several seeds
+(--population.seeds) it shows their median and spread, and the numbers are geometric means over the seeds.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from .. import plots
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import metrics, plots
 from ._classification import ClassificationConfig, Problem, range_test
+from ._population import PopulationConfig, read_csv
 from ._run import Claim, Result, open_run
 
 
@@ -29,41 +36,60 @@ class Config(ClassificationConfig):
 
 PRESETS = {
     "smoke": Config(preset="smoke", steps_per_decade=10),
-    "demo": Config(preset="demo"),
-    "paper": Config(preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps_per_decade=150),
-}
+    "demo": Config(preset="demo", population=PopulationConfig(seeds=8)),
+    "paper": Config(
+        preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps_per_decade=150,
+        population=PopulationConfig(seeds=8),
+    ),
+}  # fmt: skip
 
 
 def main(config: Config) -> Result:
-    """Sweeps, analyses and draws."""
+    """Sweeps with every seed, analyses and draws."""
     with open_run("lr_range_test", config, PRESETS[config.preset]) as run:
         if run.result:
             return run.result
-        problem = Problem.of(config)
-        curve = range_test(
-            problem, config.lowest, config.highest, config.steps_per_decade, run.folder / "range_test.csv", run.journal
-        )
-        if curve.suggestion is None:
-            run.journal.say(f"No suggestion: {curve.reason}")
-        rates = {
-            "suggestion": curve.suggestion,
-            "steepest_descent": curve.steepest,
-            "descent_start": curve.descent_start,
-            "minimum": curve.minimum,
-            "divergence": curve.divergence,
-        }
+        if config.population.learning_rate is not None:
+            raise ValueError(
+                "A range test sweeps the learning rate: give --lowest and --highest, and no grid of rates."
+            )
+        rates, losses = range_test(
+            Problem.of(config), config.lowest, config.highest, config.steps_per_decade,
+            run.folder / "range_test.csv", run.journal,
+        )  # fmt: skip
+        tests = [metrics.range_test(rates, each) for each in losses.T]
+        found = [test for test in tests if test.suggestion is not None]
+        for test in tests:
+            if test.suggestion is None:
+                run.journal.say(f"A seed without a suggestion: {test.reason}")
+
+        def middle(name):
+            values = [getattr(test, name) for test in found if getattr(test, name) is not None]
+            return {name: float(np.exp(np.mean(np.log(values))))} if values else {}
+
+        suggestions = np.array([test.suggestion for test in found])
+        spread = float(suggestions.max() / suggestions.min()) if len(found) else math.inf
+        measured = {}
+        for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence"):
+            measured |= middle(name)
         return run.finish(
-            {name: rate for name, rate in rates.items() if rate is not None},
-            {"range_test": plots.range_test(curve, chosen=curve.suggestion)},
+            measured | ({"suggestion_low": suggestions.min(), "suggestion_high": suggestions.max()} if found else {}),
+            draw(run.folder),
             [
-                Claim(
-                    "the curve has a clear descent",
-                    float(curve.suggestion is not None),
-                    "1",
-                    curve.suggestion is not None,
-                )
+                Claim("share of seeds whose curve has a clear descent", len(found) / len(tests), "1", found == tests),
+                *([Claim("suggestions, highest over lowest", spread, "<= 2", spread <= 2)] if len(found) > 1 else []),
             ],
         )
+
+
+def draw(folder: Path) -> dict[str, Figure]:
+    """The figure, from range_test.csv alone."""
+    table = read_csv(folder / "range_test.csv")
+    rates = table.pop("learning_rate")
+    tests = [metrics.range_test(rates, losses) for losses in table.values()]
+    if len(tests) == 1:
+        return {"range_test": plots.range_test(tests[0], chosen=tests[0].suggestion)}
+    return {"range_test": plots.range_tests(tests)}
 
 
 if __name__ == "__main__":

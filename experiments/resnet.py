@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from .. import plots, schedules, train
-from ._classification import ClassificationConfig, Problem, load, range_test
+from .. import metrics, plots, schedules, train
+from ._classification import ClassificationConfig, Problem, load, range_test, train_population
 from ._run import Result, open_run
 
 
@@ -62,11 +62,14 @@ def main(config: Config) -> Result:
         figures = {}
 
         peak = config.learning_rate
+        if peak is None and config.population.learning_rate is not None:
+            peak = 0.0  # every member has a rate of its own
         if peak is None:
-            curve = range_test(
+            rates, losses = range_test(
                 problem, config.range_lowest, config.range_highest, config.range_steps_per_decade,
                 run.folder / "range_test.csv", train.Journal(console=run.console),
             )  # fmt: skip
+            curve = metrics.range_test(rates, losses[:, 0])
             if curve.suggestion is None:
                 raise ValueError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
             peak = curve.suggestion
@@ -80,14 +83,17 @@ def main(config: Config) -> Result:
         def schedule(hyper):
             return schedules.warmup_cosine(hyper["learning_rate"], warmup_steps, total_steps)
 
+        if config.population.active:
+            return train_population(
+                run, problem, schedule, peak, config.epochs, ema_decay=config.ema_decay, better=better, figures=figures
+            )
         fitted = train.fit(
             problem.state(peak, ema=config.ema_decay is not None),
             problem.feed(schedule, ema_decay=config.ema_decay),
             problem.where,
             epochs=config.epochs,
             validate=problem.evaluator(problem.validation),
-            # A small validation split has many ties in accuracy; the loss decides them.
-            better=lambda validation: (validation["accuracy"], -validation["loss"]),
+            better=better,
             patience=config.patience,
             checkpoints=run.checkpoints(),
             checkpoint_every=config.checkpoint_every,
@@ -109,6 +115,11 @@ def main(config: Config) -> Result:
             },
             figures,
         )
+
+
+def better(validation):
+    """A small validation split has many ties in accuracy; the loss decides them."""
+    return validation["accuracy"], -validation["loss"]
 
 
 def _figures(problem, fitted, test, schedule, peak, total_steps, steps_per_epoch) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """(predictions, targets) -> numbers people report."""
 
 from .classification import accuracy
+from .convergence import gradient_descent_bound, loglog_slope, sgd_bound
 from .range_test import RangeTest, range_test
 
-__all__ = ["RangeTest", "accuracy", "range_test"]
+__all__ = ["RangeTest", "accuracy", "gradient_descent_bound", "loglog_slope", "range_test", "sgd_bound"]

@@ -2,6 +2,16 @@
 
 from .classification import confusion_matrix, predictions
 from .style import save
-from .training import learning_curves, range_test, schedule
+from .training import convergence, grid_search, learning_curves, range_test, range_tests, schedule
 
-__all__ = ["confusion_matrix", "learning_curves", "predictions", "range_test", "save", "schedule"]
+__all__ = [
+    "confusion_matrix",
+    "convergence",
+    "grid_search",
+    "learning_curves",
+    "predictions",
+    "range_test",
+    "range_tests",
+    "save",
+    "schedule",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,68 @@ def range_test(test: Any, chosen: float | None = None) -> Figure:
         if chosen is not None:
             axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"chosen: {chosen:.2g}")
         axes.legend(loc="lower left")
+    return fig
+
+
+def range_tests(tests: Sequence[Any]) -> Figure:
+    """Range tests of several seeds: the median of their smoothed curves, the band from lowest to highest, and the
+    suggestion and the steepest descent of each seed.
+
+    Args:
+      tests: `metrics.RangeTest`s over the same rates.
+    """
+    rates = tests[0].rates
+    smoothed = np.stack([test.smoothed for test in tests])
+    shown = np.isfinite(smoothed).all(0)
+    with figure(5, 3.4) as fig:
+        axes = fig.add_subplot(xscale="log", xlabel="learning rate", ylabel="smoothed minibatch loss")
+        for test in tests:
+            axes.plot(rates, test.losses, color=GREY, alpha=0.15, linewidth=0.5)
+        axes.fill_between(
+            rates[shown], smoothed[:, shown].min(0), smoothed[:, shown].max(0), color=BLUE, alpha=0.25, linewidth=0,
+            label=f"lowest to highest of {len(tests)} seeds",
+        )  # fmt: skip
+        median = np.median(smoothed[:, shown], axis=0)
+        axes.plot(rates[shown], median, color=BLUE, label="median")
+        low, high = median.min(), median[0]
+        axes.set(xlim=(rates[0], rates[-1]), ylim=(low - 0.3 * (high - low), high + 0.5 * (high - low)))
+        bottom = axes.get_xaxis_transform()
+        for name, place, color, marker in (("steepest", 0.05, GREEN, "v"), ("suggestion", 0.12, ORANGE, "o")):
+            found = [getattr(test, name) for test in tests if getattr(test, name) is not None]
+            axes.plot(
+                found, np.full(len(found), place), marker, color=color, markersize=4, alpha=0.8, transform=bottom,
+                label={"steepest": "steepest descent of each", "suggestion": "suggestion of each"}[name],
+            )  # fmt: skip
+        axes.legend(loc="upper left")
+    return fig
+
+
+def grid_search(rates: np.ndarray, values: np.ndarray, chosen: float, *, ylabel: str, log: bool = True) -> Figure:
+    """What each learning rate led to: one dot per seed, their median as a line, the band from lowest to highest.
+
+    Args:
+      rates: [n], ascending.
+      values: [n, seeds]; NaN where a member diverged: those are marked at the upper edge.
+      chosen: the rate to mark.
+      ylabel: what the values are.
+      log: a logarithmic vertical axis.
+    """
+    with figure(5, 3.2) as fig:
+        axes = fig.add_subplot(xscale="log", yscale="log" if log else "linear", xlabel="learning rate", ylabel=ylabel)
+        whole = np.isfinite(values).all(1)
+        axes.fill_between(
+            rates[whole], values[whole].min(1), values[whole].max(1), color=BLUE, alpha=0.2, linewidth=0,
+        )  # fmt: skip
+        axes.plot(rates[whole], np.median(values[whole], 1), color=BLUE, label=f"median of {values.shape[1]} seeds")
+        axes.plot(np.repeat(rates, values.shape[1]), values.ravel(), ".", color=BLUE, alpha=0.5, markersize=3)
+        diverged = np.flatnonzero(~whole)
+        if len(diverged):
+            axes.plot(
+                rates[diverged], np.full(len(diverged), 0.97), "x", color=RED, clip_on=False,
+                transform=axes.get_xaxis_transform(), label="a seed diverged",
+            )  # fmt: skip
+        axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"chosen: {chosen:.2g}")
+        axes.legend()
     return fig
 
 
@@ -95,4 +157,32 @@ def schedule(steps: np.ndarray, rates: Mapping[str, np.ndarray]) -> Figure:
             axes.plot(steps, values, color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)], label=name)
         axes.set_ylim(bottom=0)
         axes.legend()
+    return fig
+
+
+def convergence(
+    panels: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]]], *, columns: int
+) -> Figure:
+    """Squared gradient norms against the number of steps on log-log axes, each with its bound dashed.
+
+    Args:
+      panels: (title, lines), row by row; a line is (label, steps [n], measured [n], bound [n]).
+      columns: panels a row.
+    """
+    rows = -(-len(panels) // columns)
+    with figure(3.3 * columns, 2.9 * rows) as fig:
+        grid = fig.subplots(rows, columns, squeeze=False, sharex=True)
+        for axes, (title, lines) in zip(grid.flat, panels, strict=True):
+            for i, (label, steps, measured, bound) in enumerate(lines):
+                axes.plot(steps, measured, color=CYCLE[i % len(CYCLE)], label=label)
+                axes.plot(steps, bound, color=CYCLE[i % len(CYCLE)], linestyle="--", linewidth=0.9)
+            axes.set(xscale="log", yscale="log", title=title)
+            # Room below the curves for the legend.
+            axes.set_ylim(bottom=min(measured.min() for _, _, measured, _ in lines) / 10 ** (0.45 * (len(lines) + 1)))
+            axes.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="bound")
+            axes.legend(fontsize=7, loc="lower left")
+        for axes in grid[-1]:
+            axes.set_xlabel("steps $T$")
+        for axes in grid[:, 0]:
+            axes.set_ylabel(r"$\min_{t<T}\ \mathbb{E}\,\|\nabla f(\theta_t)\|^2$")
     return fig

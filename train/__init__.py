@@ -10,6 +10,7 @@ A run is put together from pure pieces and driven by `fit`:
 """
 
 from .checkpoint import Checkpoints
+from .convergence import curvature, second_moment, sgd_path
 from .evaluate import evaluator, map_examples
 from .feed import Feed, feed
 from .journal import Journal, read_journal
@@ -62,6 +63,7 @@ __all__ = [
     "compile_step",
     "create_population",
     "create_state",
+    "curvature",
     "decay_mask",
     "evaluator",
     "fastest_placement",
@@ -79,7 +81,9 @@ __all__ = [
     "read_journal",
     "read_result",
     "run_folder",
+    "second_moment",
     "sgd",
+    "sgd_path",
     "sweep",
     "write_json",
 ]

@@ -211,7 +211,7 @@ class PopulationLayout:
     members: how many. placement: see there.
     place: stacked tree -> the same on the devices, spread over them.
     shared: tree -> the same tree, whole on every device.
-    logical: a tree as `place` or `compile` gave it -> stacked tree of `members`.
+    logical: a tree as `place` or `compile` gave it -> stacked tree of `members`, on the host.
     compile: (function, donate) -> compiled function. The function is that of one member, (tree of one, *shared
       arguments) -> tree of one; the compiled one takes and gives placed stacks.
     """
@@ -252,9 +252,24 @@ def population_layout(placement: Placement, members: int) -> PopulationLayout:
         placement,
         place=lambda tree: fill(jax.device_put(tree, whole)),
         shared=lambda tree: jax.device_put(tree, whole),
-        logical=lambda tree: jax.tree.map(lambda x: x[:members], tree),
+        logical=partial(_to_host, members=members),
         compile=compile,
     )
+
+
+def _to_host(tree: Any, members: int) -> Any:
+    """The first `members` rows of every array, as numpy arrays.
+
+    Not by slicing on the devices: that would gather over them, and on CPUs several gathers in flight wait for each
+    other for ever where there are fewer threads than devices.
+    """
+
+    def rows(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(x))[:members]))
+        return np.asarray(x)[:members]
+
+    return jax.tree.map(rows, tree)
 
 
 def population_feed(

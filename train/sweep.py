@@ -6,46 +6,42 @@ its own and returns none, so that the training after it is the same as without i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .feed import Feed
 from .journal import Journal
-from .parallel import Layout
-from .state import State
 
 STEPS_PER_CALL = 10
 
 
 def sweep(
-    state: State,
+    placed: Any,
     feed: Feed,
-    where: Layout,
     *,
     steps: int,
     stop_factor: float = 4.0,
     journal: Journal | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """Runs a range test until its last rate or until the loss diverges.
 
     Args:
-      state: logical state at step 0.
+      placed: state at step 0, on the feed's layout, which is donated; of one run or of a population.
       feed: takes the steps; its step was made with a schedule that grows, `schedules.exponential_sweep`.
-      where: the feed's layout.
       steps: how many rates.
-      stop_factor: stop once the mean loss of `STEPS_PER_CALL` steps is not finite or exceeds this multiple of
-        the lowest such mean so far.
+      stop_factor: stop once, of every member, the mean loss of `STEPS_PER_CALL` steps is not finite or exceeds
+        this multiple of its lowest such mean so far.
       journal: is told how far it is.
-    Returns: (rates, losses), each [at most steps] float32: the rate of each step and its minibatch loss before
-      the update. Ends with what was seen of the divergence.
+    Returns: float32 [at most steps], or [at most steps, members] of a population: the minibatch loss before each
+      update. Ends with what was seen of the divergence.
     Raises: ValueError if `steps` < 1.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1.")
     journal = journal or Journal()
-    placed = where.place_state(state)
-    rates: list[np.ndarray] = []
     losses: list[np.ndarray] = []
-    lowest = np.inf
+    lowest: Any = np.inf
     step = 0
     journal.begin("range test", 0, steps)
     try:
@@ -54,13 +50,12 @@ def sweep(
             placed, read = feed.advance(placed, step, count)
             rows = read()
             step += count
-            rates.append(rows["learning_rate"])
             losses.append(rows["loss"])
-            journal.progress(step, f"rate {rates[-1][-1]:.2g}, loss {losses[-1][-1]:.3g}")
-            mean = np.mean(np.concatenate(losses)[-STEPS_PER_CALL:])
-            if not np.isfinite(mean) or mean > stop_factor * lowest:
+            journal.progress(step, f"loss {np.median(losses[-1][-1]):.3g}")
+            mean = np.mean(np.concatenate(losses)[-STEPS_PER_CALL:], axis=0)
+            if np.all(~np.isfinite(mean) | (mean > stop_factor * lowest)):
                 break
-            lowest = min(lowest, mean)
+            lowest = np.fmin(lowest, mean)
     finally:
         journal.end()
-    return np.concatenate(rates), np.concatenate(losses)
+    return np.concatenate(losses)

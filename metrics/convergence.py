@@ -1,0 +1,64 @@
+"""The convergence theorem's right side, and the slopes and floors that measured curves are summed up by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sgd_bound(rates: np.ndarray, gap: float, lipschitz: float, second_moment: float) -> np.ndarray:
+    """(f(θ_0) − f*) / Σα_t + (Lσ²/2) · Σα_t² / Σα_t for every number of steps.
+
+    Args:
+      rates: α_0 … α_{T−1}, [T], positive.
+      gap: f(θ_0) − f* ≥ 0.
+      lipschitz: L of the gradient.
+      second_moment: σ² ≥ E‖g‖², of the minibatch gradient, its mean included.
+    Returns: float64 [T]: at index k the bound on min_{t ≤ k} E‖∇f(θ_t)‖².
+    Raises: ValueError for rates that are not positive, or a negative constant.
+    Source: the lecture's theorem; Bottou, Curtis & Nocedal 2018, theorems 4.8 and 4.10.
+    """
+    total, squares = _sums(rates, gap, lipschitz, second_moment)
+    return gap / total + lipschitz * second_moment / 2 * squares / total
+
+
+def gradient_descent_bound(rates: np.ndarray, gap: float, lipschitz: float) -> np.ndarray:
+    """(f(θ_0) − f*) / Σ α_t (1 − L α_t / 2): what holds without noise, where E‖g‖² is ‖∇f‖² itself and not bounded.
+
+    Args:
+      rates: α_0 … α_{T−1}, [T], each in (0, 2/L).
+      gap: f(θ_0) − f* ≥ 0.
+      lipschitz: L.
+    Returns: float64 [T], as of `sgd_bound`.
+    Raises: ValueError for rates outside (0, 2/L).
+    Source: the descent lemma, summed (Nesterov 2004, section 1.2.3).
+    """
+    _sums(rates, gap, lipschitz, 0.0)
+    rates = np.asarray(rates, np.float64)
+    if (rates * lipschitz >= 2).any():
+        raise ValueError(f"Rates must be below 2/L = {2 / lipschitz:.3g}; the largest is {rates.max():.3g}.")
+    return gap / np.cumsum(rates * (1 - lipschitz * rates / 2))
+
+
+def loglog_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Least-squares slope of log y over log x.
+
+    Args:
+      x: [n], positive, at least two different values.
+      y: [n], positive.
+    Raises: ValueError if there are fewer than two points or one is not positive.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(np.unique(x)) < 2 or x.shape != y.shape or (x <= 0).any() or (y <= 0).any():
+        raise ValueError(f"A slope wants two or more positive points; got x {x} and y {y}.")
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def _sums(rates: np.ndarray, gap: float, lipschitz: float, second_moment: float) -> tuple[np.ndarray, np.ndarray]:
+    """Running Σα and Σα²."""
+    rates = np.asarray(rates, np.float64)
+    if rates.ndim != 1 or not len(rates) or not (rates > 0).all():
+        raise ValueError(f"Rates must be positive, [T]; got shape {rates.shape}, smallest {rates.min(initial=np.inf)}.")
+    for name, value in (("gap", gap), ("lipschitz", lipschitz), ("second_moment", second_moment)):
+        if not value >= 0:
+            raise ValueError(f"{name} is {value}; it must be at least 0.")
+    return np.cumsum(rates), np.cumsum(rates**2)
