@@ -42,10 +42,12 @@ class ClassificationConfig(RunConfig):
     """Of initialisation, order and augmentation. The splits do not depend on it."""
     batch_size: int = 64
     """Examples a step, of all devices together."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd has Nesterov momentum."""
+    optimizer: Literal[
+        "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "nadam", "adamw", "newton_cg", "shampoo"
+    ] = "nesterov"
+    """sgd has no momentum."""
     momentum: float = 0.9
-    """Of sgd; the decay of the first moment for adamw."""
+    """Of momentum, nesterov and shampoo; the decay of the first moment for adam, nadam and adamw."""
     weight_decay: float = 5e-4
     """Of all parameters but biases and normalisation scales."""
     clip_norm: float | None = None
@@ -78,6 +80,7 @@ class Problem:
 
     train, validation: the splits to learn and to choose on. The test split is loaded by who reports on it.
     where: the layout. resident: as `train.feed` wants it.
+    wrap_optimizer: what is put around the optimizer, `train.reduce_on_plateau`.
     """
 
     config: ClassificationConfig
@@ -88,6 +91,7 @@ class Problem:
     task: train.Task
     preprocess: Callable[[jax.Array], jax.Array]
     resident: bool | None
+    wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
 
     @classmethod
     def of(cls, config: ClassificationConfig) -> Problem:
@@ -118,10 +122,11 @@ class Problem:
 
     def make_optimizer(self, learning_rate, hyper) -> optax.GradientTransformation:
         """(rate, hyper) -> the optimizer that the config names."""
-        common = {"weight_decay": hyper["weight_decay"], "clip_norm": self.config.clip_norm}
-        if self.config.optimizer == "sgd":
-            return train.sgd(learning_rate, momentum=hyper["momentum"], nesterov=True, **common)
-        return train.adamw(learning_rate, b1=hyper["momentum"], **common)
+        make = train.OPTIMIZERS[self.config.optimizer]
+        optimizer = make(
+            learning_rate, hyper["momentum"], weight_decay=hyper["weight_decay"], clip_norm=self.config.clip_norm
+        )
+        return self.wrap_optimizer(optimizer)
 
     def hyper(self, learning_rate: float) -> dict[str, float]:
         """The hyperparameters of a single run."""
@@ -295,7 +300,7 @@ def train_population(
     Args:
       run: open.
       problem: what to train on; its config names the members.
-      make_schedule: hyper -> (step -> rate).
+      make_schedule: hyper -> (step -> learning rate).
       learning_rate: of all members, unless the config gives a grid.
       epochs: passes through the training split.
       ema_decay: as of `Problem.feed`.
@@ -303,52 +308,25 @@ def train_population(
       figures: what else to save.
     Returns: the finished run's result; means over the seeds of the chosen hyperparameters.
     """
-    config = problem.config
-    population = problem.population(
-        problem.members(learning_rate),
-        make_schedule,
-        epochs * (len(problem.train) // config.batch_size),
-        run.folder / "placement.json",
-        ema_decay=ema_decay,
+    trained = fit_members(
+        run, problem, make_schedule, learning_rate, epochs, name="population", ema_decay=ema_decay, better=better
     )
-    members, where = population.members, population.where
-
-    def evaluator(source):
-        return train.population_evaluator(problem.task, source, where, batch_size=EVALUATION_BATCH)
-
-    fitted = train.fit_population(
-        population.initial,
-        population.feed,
-        where,
-        epochs=epochs,
-        validate=evaluator(problem.validation),
-        better=better,
-        checkpoints=run.checkpoints(),
-        journal=run.journal,
-        title=f"{len(members)} × {config.model} on {config.data}",
-    )
-    write_members(run.folder / "population.csv", members, fitted)
-
-    scores = [fitted.at_best("validation", name).reshape(-1, config.population.seeds) for name in ("accuracy", "loss")]
-    accuracy, loss = (score.mean(1) for score in scores)
-    if not np.isfinite(accuracy).any():
-        raise train.Diverged("A seed of each setting diverged. Give lower rates.")
-    best = max(np.flatnonzero(np.isfinite(accuracy)), key=lambda i: (accuracy[i], -loss[i]))
-    rows = slice(best * config.population.seeds, (best + 1) * config.population.seeds)
-    test = {name: x[rows] for name, x in evaluator(load(config, "test"))(where.place(fitted.best)).items()}
-
-    rates = members.hyper["learning_rate"].reshape(-1, config.population.seeds)[:, 0]
+    members, fitted, seeds = trained.members, trained.fitted, problem.config.population.seeds
+    rows = trained.chosen_rows()
+    test = trained.test(rows)
+    rates = members.hyper["learning_rate"].reshape(-1, seeds)[:, 0]
     if len(np.unique(rates)) == len(rates) > 1:
         order = np.argsort(rates)
+        errors = 100 * (1 - fitted.at_best("validation", "accuracy").reshape(-1, seeds))
         figures["grid_search"] = plots.grid_search(
-            rates[order], 100 * (1 - scores[0][order]), rates[best], ylabel="validation error (%)", log=False
+            rates[order], errors[order], float(rates[rows.start // seeds]), ylabel="validation error (%)", log=False
         )
     return run.finish(
         {
             "test_accuracy": float(test["accuracy"].mean()),
             "test_accuracy_std": float(test["accuracy"].std()),
             "test_loss": float(test["loss"].mean()),
-            "validation_accuracy": float(accuracy[best]),
+            "validation_accuracy": float(fitted.at_best("validation", "accuracy")[rows].mean()),
             "train_loss": float(fitted.at_best("train", "loss")[rows].mean()),
             **{name: float(values[rows.start]) for name, values in members.hyper.items()},
             "members": len(members),
@@ -356,6 +334,83 @@ def train_population(
         },
         figures,
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A population that was trained on a problem."""
+
+    problem: Problem
+    members: train.Members
+    where: train.PopulationLayout
+    fitted: train.PopulationFitted
+
+    def chosen_rows(self) -> slice:
+        """The members (one per seed) of the hyperparameters with the best mean validation accuracy, then loss.
+
+        Raises: `train.Diverged` if a seed of each setting did.
+        """
+        seeds = self.problem.config.population.seeds
+        accuracy, loss = (
+            self.fitted.at_best("validation", name).reshape(-1, seeds).mean(1) for name in ("accuracy", "loss")
+        )
+        usable = np.flatnonzero(np.isfinite(accuracy))
+        if not len(usable):
+            raise train.Diverged("A seed of every setting diverged. Give lower learning rates.")
+        best = max(usable, key=lambda i: (accuracy[i], -loss[i]))
+        return slice(best * seeds, (best + 1) * seeds)
+
+    def test(self, rows: slice) -> dict[str, np.ndarray]:
+        """The best checkpoints of some members on the test split: {metric: [rows]}."""
+        source = load(self.problem.config, "test")
+        evaluate = train.population_evaluator(self.problem.task, source, self.where, batch_size=EVALUATION_BATCH)
+        return {name: x[rows] for name, x in evaluate(self.where.place(self.fitted.best)).items()}
+
+
+def fit_members(
+    run: Run,
+    problem: Problem,
+    make_schedule: Callable,
+    learning_rate: float,
+    epochs: int,
+    *,
+    name: str,
+    ema_decay: float | None = None,
+    better: Callable,
+) -> Trained:
+    """Trains the members that the problem's config names, with checkpoints, and writes what each came to.
+
+    Args:
+      run: open.
+      problem: what to train on.
+      make_schedule: hyper -> (step -> learning rate).
+      learning_rate: of all members, unless the config gives a grid.
+      epochs: passes through the training split.
+      name: of the table, `<name>.csv`.
+      ema_decay: as of `Problem.feed`.
+      better: as of `train.fit`.
+    """
+    config = problem.config
+    steps = epochs * (len(problem.train) // config.batch_size)
+    population = problem.population(
+        problem.members(learning_rate), make_schedule, steps, run.folder / "placement.json", ema_decay=ema_decay
+    )
+    members, where = population.members, population.where
+    fitted = train.fit_population(
+        population.initial,
+        population.feed,
+        where,
+        epochs=epochs,
+        validate=train.population_evaluator(
+            problem.task, problem.validation, where, batch_size=EVALUATION_BATCH, resident=problem.resident
+        ),
+        better=better,
+        checkpoints=run.checkpoints(),
+        journal=run.journal,
+        title=f"{len(members)} × {config.model} on {config.data}",
+    )
+    write_members(run.folder / f"{name}.csv", members, fitted)
+    return Trained(problem, members, where, fitted)
 
 
 def _decades(lowest: float, highest: float) -> float:

@@ -75,6 +75,12 @@ class Run:
         """The run's checkpoints."""
         return Checkpoints(self.folder / "checkpoints", warn=self.journal.say)
 
+    def part(self, name: str) -> Run:
+        """One of several trainings of this run, with a folder, a journal and checkpoints of its own."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        return Run(folder, self.console, None)
+
     def finish(
         self, metrics: Mapping[str, float], figures: Mapping[str, Figure], claims: Sequence[Claim] = ()
     ) -> Result:

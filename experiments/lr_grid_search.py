@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import data, plots, schedules, train
-from ._classification import EVALUATION_BATCH, ClassificationConfig, Problem
-from ._population import PopulationConfig, read_config, read_csv, write_members
+from ._classification import ClassificationConfig, Problem, fit_members
+from ._population import PopulationConfig, read_config, read_csv
 from ._run import Result, open_run
 
 
@@ -55,33 +55,18 @@ def main(config: Config) -> Result:
         problem = Problem.of(config)
         if config.subset is not None:
             problem = replace(problem, train=data.subset(problem.train, config.subset))
-        population = problem.population(
-            problem.members(0.0),
-            lambda hyper: schedules.constant(hyper["learning_rate"]),
-            config.epochs * (len(problem.train) // config.batch_size),
-            run.folder / "placement.json",
-        )
-        fitted = train.fit_population(
-            population.initial,
-            population.feed,
-            population.where,
-            epochs=config.epochs,
-            validate=train.population_evaluator(
-                problem.task, problem.validation, population.where, batch_size=EVALUATION_BATCH
-            ),
-            checkpoints=run.checkpoints(),
-            journal=run.journal,
-            title=f"{len(population.members)} × {config.model} on {config.data}",
-        )
-        members, last = population.members, fitted.epochs[-1]
-        write_members(run.folder / "grid_search.csv", members, fitted)
+        trained = fit_members(
+            run, problem, lambda hyper: schedules.constant(hyper["learning_rate"]), 0.0, config.epochs,
+            name="grid_search", better=lambda validation: (-validation["loss"],),
+        )  # fmt: skip
+        members, fitted = trained.members, trained.fitted
 
         rates, losses = table(run.folder, config.criterion)
         best = argmin(losses)
         if best is None:
             raise train.Diverged("Every member of the grid diverged. Give lower rates with --population.learning-rate.")
         single = [rates[i] for i in map(argmin, np.split(losses, losses.shape[1], axis=1)) if i is not None]
-        accuracy = last["validation"]["accuracy"][members.hyper["learning_rate"] == rates[best]]
+        accuracy = fitted.epochs[-1]["validation"]["accuracy"][members.hyper["learning_rate"] == rates[best]]
         return run.finish(
             {
                 "learning_rate": rates[best],

@@ -2,14 +2,16 @@
 
 from .classification import confusion_matrix, predictions
 from .style import save
-from .training import convergence, grid_search, learning_curves, range_test, range_tests, schedule
+from .training import convergence, gallery, grid_search, learning_curves, race, range_test, range_tests, schedule
 
 __all__ = [
     "confusion_matrix",
     "convergence",
+    "gallery",
     "grid_search",
     "learning_curves",
     "predictions",
+    "race",
     "range_test",
     "range_tests",
     "save",

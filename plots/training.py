@@ -186,3 +186,57 @@ def convergence(
         for axes in grid[:, 0]:
             axes.set_ylabel(r"$\min_{t<T}\ \mathbb{E}\,\|\nabla f(\theta_t)\|^2$")
     return fig
+
+
+def race(
+    errors: Mapping[str, np.ndarray],
+    rates: Mapping[str, float],
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> Figure:
+    """Who ended where, and how they got there: test errors with their spread over seeds, and validation losses.
+
+    Args:
+      errors: entrant -> [seeds] test errors in percent.
+      rates: entrant -> its learning rate.
+      curves: entrant -> (epochs [n], validation losses [n, seeds]).
+    """
+    order = sorted(errors, key=lambda name: -errors[name].mean())
+    styles = {name: (CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]) for i, name in enumerate(errors)}
+    with figure(8.2, 0.28 * len(order) + 1.6) as fig:
+        left, right = fig.subplots(1, 2, width_ratios=(1, 1.15))
+        for place, name in enumerate(order):
+            color, values = styles[name][0], errors[name]
+            left.errorbar(values.mean(), place, xerr=values.std(), fmt="s", color=color, capsize=3, markersize=4)
+            left.plot(values, np.full(len(values), place), ".", color=GREY, markersize=3, alpha=0.6, zorder=0)
+        left.set_yticks(range(len(order)), [f"{name.replace('_', ' ')}, α = {rates[name]:.2g}" for name in order])
+        left.set(xlabel="test error (%), mean ± std over seeds", ylim=(-0.6, len(order) - 0.4))
+        for name, (epochs, losses) in curves.items():
+            color, dashes = styles[name]
+            right.plot(epochs, np.median(losses, axis=1), color=color, linestyle=dashes, label=name.replace("_", " "))
+        right.set(xlabel="epoch", ylabel="validation loss (nats), median", yscale="log")
+        fig.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
+    return fig
+
+
+def gallery(steps: np.ndarray, rates: Mapping[str, np.ndarray]) -> Figure:
+    """Every schedule in a panel of its own, as on the slide.
+
+    Args:
+      steps: [n].
+      rates: name -> [n], relative to the peak.
+    """
+    columns = 4
+    rows = -(-len(rates) // columns)
+    with figure(1.9 * columns, 1.4 * rows + 0.2) as fig:
+        grid = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes in grid.flat[len(rates) :]:
+            axes.set_axis_off()
+        for axes, (name, values) in zip(grid.flat, rates.items(), strict=False):
+            axes.plot(steps, values, color=BLUE)
+            axes.set_title(name.replace("_", " "), fontsize=8)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("rate / peak", fontsize=8)
+        for axes in grid[-1]:
+            axes.set_xlabel("step", fontsize=8)
+        grid[0, 0].set_ylim(bottom=0)
+    return fig

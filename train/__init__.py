@@ -15,7 +15,18 @@ from .evaluate import evaluator, map_examples
 from .feed import Feed, feed
 from .journal import Journal, read_journal
 from .loop import Diverged, Fitted, Stopped, fit
-from .optimizers import adamw, decay_mask, sgd
+from .optimizers import (
+    OPTIMIZERS,
+    adagrad,
+    adam,
+    adamw,
+    decay_mask,
+    newton_cg,
+    reduce_on_plateau,
+    rmsprop,
+    sgd,
+    shampoo,
+)
 from .parallel import AXIS, MODES, Layout, check_batch_size, compile_step, layout
 from .population import (
     Member,
@@ -41,6 +52,7 @@ from .task import Aux, Task, Variables, classification
 __all__ = [
     "AXIS",
     "MODES",
+    "OPTIMIZERS",
     "Aux",
     "Checkpoints",
     "Diverged",
@@ -57,6 +69,8 @@ __all__ = [
     "Stopped",
     "Task",
     "Variables",
+    "adagrad",
+    "adam",
     "adamw",
     "check_batch_size",
     "classification",
@@ -74,16 +88,20 @@ __all__ = [
     "layout",
     "make_step",
     "map_examples",
+    "newton_cg",
     "placement",
     "population_evaluator",
     "population_feed",
     "population_layout",
     "read_journal",
     "read_result",
+    "reduce_on_plateau",
+    "rmsprop",
     "run_folder",
     "second_moment",
     "sgd",
     "sgd_path",
+    "shampoo",
     "sweep",
     "write_json",
 ]

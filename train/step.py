@@ -35,7 +35,8 @@ def make_step(
 
     Args:
       task: the problem.
-      make_optimizer: (learning rate, hyper) -> optax transformation.
+      make_optimizer: (learning rate, hyper) -> optax transformation; it is given `value` (the batch's mean metric
+        `loss`), `grad` and `value_fn` (params -> loss of the batch, as a whole even where it is cut) besides.
       make_schedule: hyper -> (step -> learning rate).
       augment: (key, batch) -> batch, or None. Draws per example, so that it sees neither batches nor devices.
       accumulate: into how many parts the batch is cut; their gradients are averaged before the update.
@@ -64,8 +65,15 @@ def make_step(
             gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
 
         learning_rate = jnp.asarray(make_schedule(state.hyper)(state.step), jnp.float32)
-        optimizer = make_optimizer(learning_rate, state.hyper)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        optimizer = optax.with_extra_args_support(make_optimizer(learning_rate, state.hyper))
+
+        def value_fn(params):
+            return task.loss(params, state.model_state, batch, model_key, True)[0]
+
+        # What optax calls extra arguments; an optimizer takes those it knows. Differentiating an average over pmap's
+        # axis would count it once per replica, so there is no `value_fn` there.
+        extra = {"value": metrics["loss"], "grad": gradients, "value_fn": None if axis_name else value_fn}
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
 
         ema = state.ema

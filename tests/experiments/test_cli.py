@@ -65,5 +65,5 @@ def test_a_range_test_by_name_writes_curve_and_figure(capsys, tmp_path):
     code, text = run(capsys, "lr_range_test", "--preset", "smoke", "--out", str(tmp_path / "run"))
     assert code == 0, text
     lines = (tmp_path / "run" / "range_test.csv").read_text().splitlines()
-    assert lines[0] == "learning_rate,loss"
+    assert lines[0] == "learning_rate,loss_seed0"
     assert (tmp_path / "run" / "figures" / "range_test.png").exists()

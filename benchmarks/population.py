@@ -1,0 +1,146 @@
+"""Is a population faster than the same runs one after another? 15 rates × 4 seeds of small networks.
+
+Three ways to train the same 60 runs on the same batches: as one population, in the mode that `fastest_placement`
+chooses; one after another with our own scanned single run, compiled once; one after another in PyTorch, at the best
+of eager and compiled, one and all threads (`benchmarks/peers/torch_runs.py`, run by the Python of --torch, for example
+that of an environment with torch alone). No validation, no files. Repeats are interleaved; medians count.
+
+Read: `sequential / population` should be >= 1.6 on 2 cores and never below 1, with compilation (first run of a process,
+the measurement of the modes included) and without; `torch / population` >= 5. On a GPU the first should be >= 10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from etude import schedules, train
+from etude.experiments._classification import ClassificationConfig, Problem
+from etude.train.feed import epoch_batches, stretch
+
+PROBLEMS = {  # model, data set, epochs
+    "mlp, digits": ("mlp", "digits", 10),
+    "mlp, fashion_mnist": ("mlp", "tfds:fashion_mnist", 1),
+    "convnet, digits": ("convnet", "digits", 5),
+}
+RATES = [2.0**-k for k in range(15, 0, -1)]
+SEEDS = range(4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=list(PROBLEMS), nargs="+", default=list(PROBLEMS))
+    parser.add_argument("--torch", help="a Python that has torch; without it there is no such column")
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_enable_compilation_cache", False)
+    print(f"{len(RATES)} rates x {len(SEEDS)} seeds, {jax.device_count()} x {jax.devices()[0].device_kind}")
+    for name in options.only:
+        compare(name, options)
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    model, data, epochs = PROBLEMS[name]
+    problem = Problem.of(ClassificationConfig(model=model, data=data, data_dir=options.data_dir, shift=0))
+    steps = epochs * (len(problem.train) // problem.config.batch_size)
+    members = train.grid(SEEDS, {k: RATES if k == "learning_rate" else [v] for k, v in problem.hyper(0.0).items()})
+
+    population, sequential = Population(problem, members, epochs), Sequential(problem, members, epochs)
+    first = population.seconds(), sequential.seconds()
+    rest = [(population.seconds(), sequential.seconds()) for _ in range(options.repeats)]
+    warm = [statistics.median(each) for each in zip(*rest, strict=True)]
+    print(f"\n{name}: {steps} steps a run; chosen: {population.placement}")
+    print(f"{'':>24} {'population':>12} {'sequential':>12} {'ratio':>8}")
+    for label, (together, alone) in (("compilation included", first), ("excluded", warm)):
+        print(f"{label:>24} {together:>10.2f} s {alone:>10.2f} s {alone / together:>8.2f}", flush=True)
+    if options.torch:
+        with tempfile.TemporaryDirectory() as folder:
+            examples = Path(folder) / "examples.npz"
+            np.savez(examples, **problem.train.arrays())
+            told = {"model": model, "steps": steps, "rates": RATES, "seeds": len(SEEDS), "batch": 64}
+            script = Path(__file__).parent / "peers" / "torch_runs.py"
+            command = [options.torch, str(script), str(examples), json.dumps(told)]
+            ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(ended.stdout.splitlines()[-1])
+        label, seconds = f"torch, {found['mode']}", found["seconds"]
+        print(f"{label:>24} {warm[0]:>10.2f} s {seconds:>10.2f} s {seconds / warm[0]:>8.2f}", flush=True)
+
+
+class Population:
+    """The 60 runs as one."""
+
+    def __init__(self, problem: Problem, members: train.Members, epochs: int):
+        self._problem, self._members, self._epochs = problem, members, epochs
+        self._built = None
+
+    @property
+    def placement(self) -> train.Placement:
+        assert self._built is not None
+        return self._built.where.placement
+
+    def seconds(self) -> float:
+        """Of all runs; the first time, with compilation and the measurement of the modes."""
+        began = time.perf_counter()
+        if self._built is None:
+            steps = self._epochs * (len(self._problem.train) // self._problem.config.batch_size)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "placement.json"
+                self._built = self._problem.population(self._members, schedule, steps, file)
+        placed, feed, done, reads = self._built.place(), self._built.feed, 0, []
+        while done < self._epochs * feed.steps_per_epoch:
+            count = min(feed.most, feed.steps_per_epoch - done % feed.steps_per_epoch)
+            placed, read = feed.advance(placed, done, count)
+            reads.append(read)
+            done += count
+        for read in reads:
+            read()
+        jax.block_until_ready(placed)
+        return time.perf_counter() - began
+
+
+class Sequential:
+    """The 60 runs one after another, by one compiled loop over the steps of an epoch."""
+
+    def __init__(self, problem: Problem, members: train.Members, epochs: int):
+        self._problem, self._members, self._epochs = problem, members, epochs
+        self._built = None
+
+    def seconds(self) -> float:
+        """Of all runs; the first time, with compilation."""
+        problem, batch_size = self._problem, self._problem.config.batch_size
+        began = time.perf_counter()
+        if self._built is None:
+            steps = len(problem.train) // batch_size
+            compiled = jax.jit(stretch(problem.step(schedule), steps), donate_argnums=0)
+            create = jax.jit(partial(train.create_state, problem.task, problem.make_optimizer))
+            self._built = compiled, create, jax.device_put(problem.train.arrays()), steps
+        compiled, create, examples, steps = self._built
+        rows: list = []
+        for i, seed in enumerate(self._members.seeds.tolist()):
+            state = create(jax.random.key(seed), {name: values[i] for name, values in self._members.hyper.items()})
+            for epoch in range(self._epochs):
+                order = jax.device_put(epoch_batches(problem.train, batch_size, seed, epoch))
+                state, metrics = compiled(state, examples, order, epoch * steps, steps)
+                rows.append(metrics)
+            jax.block_until_ready(state)
+        jax.device_get(rows)
+        return time.perf_counter() - began
+
+
+def schedule(hyper):
+    return schedules.constant(hyper["learning_rate"])
+
+
+if __name__ == "__main__":
+    main()

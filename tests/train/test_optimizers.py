@@ -1,0 +1,184 @@
+"""First-order optimizers against their papers' formulas, written out in float64; and the plateau's rule."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etude import train
+
+STEPS, RATE, MOMENTUM = 100, 0.02, 0.9
+
+
+def gradients(params, noise):
+    """Of Σ cos(3θ) + θ²/2 + noise·θ, a function with many minima."""
+    return {name: -3 * np.sin(3 * p) + p + noise[name] for name, p in params.items()}
+
+
+@pytest.fixture(scope="module")
+def noises():
+    rng = np.random.default_rng(0)
+    return [{"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)} for _ in range(STEPS)]
+
+
+START = {"kernel": np.array([[0.3, -1.0], [2.0, 0.7], [-0.2, 1.4]]), "bias": np.array([0.5, -0.5])}
+
+
+def sgd(momentum, nesterov):
+    def step(p, g, s, t):
+        v = momentum * s.get("v", 0.0) + g
+        return p - RATE * (g + momentum * v if nesterov else v), {"v": v}
+
+    return step
+
+
+def adagrad(p, g, s, t):
+    total = s.get("total", 0.1) + g**2
+    return p - RATE * g / np.sqrt(total + 1e-7), {"total": total}
+
+
+def rmsprop(p, g, s, t):
+    v = 0.99 * s.get("v", 0.0) + 0.01 * g**2
+    return p - RATE * g / (np.sqrt(v) + 1e-8), {"v": v}
+
+
+def adam(nesterov=False):
+    def step(p, g, s, t):
+        m = MOMENTUM * s.get("m", 0.0) + (1 - MOMENTUM) * g
+        v = 0.999 * s.get("v", 0.0) + 0.001 * g**2
+        mean, square = m / (1 - MOMENTUM**t), v / (1 - 0.999**t)
+        if nesterov:  # Dozat's algorithm with a constant µ: the next step's momentum, this step's gradient
+            mean = MOMENTUM * m / (1 - MOMENTUM ** (t + 1)) + (1 - MOMENTUM) * g / (1 - MOMENTUM**t)
+        return p - RATE * mean / (np.sqrt(square) + 1e-8), {"m": m, "v": v}
+
+    return step
+
+
+REFERENCES = {
+    "sgd": sgd(0.0, False),
+    "momentum": sgd(MOMENTUM, False),
+    "nesterov": sgd(MOMENTUM, True),
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam(),
+    "nadam": adam(nesterov=True),
+    "adamw": adam(),
+}
+
+
+def by_reference(name, noises, weight_decay):
+    params, states = dict(START), {key: {} for key in START}
+    for t, noise in enumerate(noises, 1):
+        found = gradients(params, noise)
+        for key, p in params.items():
+            decay = weight_decay if key == "kernel" else 0.0
+            g = found[key] + (decay * p if name != "adamw" else 0.0)
+            after, states[key] = REFERENCES[name](p, g, states[key], t)
+            params[key] = after - (RATE * decay * p if name == "adamw" else 0.0)
+    return params
+
+
+def by_etude(name, noises, weight_decay, rate=RATE):
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *noises)
+
+    def run(rate):
+        optimizer = train.OPTIMIZERS[name](rate, MOMENTUM, weight_decay=weight_decay, clip_norm=None)
+
+        def step(carry, noise):
+            params, state = carry
+            found = jax.tree.map(lambda p, n: -3 * jnp.sin(3 * p) + p + n, params, noise)
+            updates, state = optimizer.update(found, state, params)
+            return (jax.tree.map(jnp.add, params, updates), state), None
+
+        start = jax.tree.map(jnp.asarray, START)
+        return jax.lax.scan(step, (start, optimizer.init(start)), stacked)[0][0]
+
+    return jax.jit(run)(rate)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_hundred_steps_are_those_of_the_formula_in_float64(name, weight_decay, noises):
+    with jax.enable_x64(True):
+        ours = jax.tree.map(np.asarray, by_etude(name, noises, weight_decay))
+    for key, expected in by_reference(name, noises, weight_decay).items():
+        np.testing.assert_allclose(ours[key], expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_many_rates_at_once_are_each_alone(name, noises):
+    short = [jax.tree.map(np.float32, noise) for noise in noises[:20]]
+    rates = jnp.array([0.001, 0.02, 0.1])
+    together = jax.vmap(lambda rate: by_etude(name, short, 0.1, rate))(rates)
+    for i, rate in enumerate(rates):
+        alone = by_etude(name, short, 0.1, rate)
+        for key in START:
+            np.testing.assert_allclose(together[key][i], alone[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", train.OPTIMIZERS)
+def test_every_optimizer_by_name_trains_a_small_network(name, tools, source):
+    problem = tools.Problem()
+    make = lambda rate, hyper: train.OPTIMIZERS[name](  # noqa: E731
+        rate, 0.9, weight_decay=hyper["weight_decay"], clip_norm=1.0
+    )
+    step = train.make_step(problem.task, make, lambda hyper: lambda step: hyper["learning_rate"])
+    hyper = {"learning_rate": 0.5 if name in ("newton_cg", "sgd") else 0.02, "weight_decay": 1e-4}
+    state = train.create_state(problem.task, make, jax.random.key(0), hyper)
+    feed = train.feed(step, source, batch_size=50, seed=0, where=problem.where)
+    placed, losses = problem.where.place_state(state), []
+    for k in range(0, 40, 2):
+        placed, read = feed.advance(placed, k, 2)
+        losses += read()["loss"].tolist()
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:2]), losses
+
+
+def test_clipping_bounds_the_gradient_before_anything_else():
+    optimizer = train.sgd(1.0, momentum=0.0, clip_norm=1.0)
+    updates, _ = optimizer.update({"kernel": jnp.array([3.0, 4.0])}, optimizer.init({"kernel": jnp.zeros(2)}),
+                                  {"kernel": jnp.zeros(2)})  # fmt: skip
+    np.testing.assert_allclose(updates["kernel"], [-0.6, -0.8], rtol=1e-6)
+    with pytest.raises(ValueError, match="clip_norm is 0"):
+        train.adam(0.1, clip_norm=0)
+
+
+def scales(values, **options):
+    """The rate's factor after each value, averaged over one step."""
+    optimizer = train.reduce_on_plateau(train.sgd(1.0, momentum=0.0), **options)
+    params = {"kernel": jnp.zeros(1)}
+    state, found = optimizer.init(params), []
+    for value in values:
+        updates, state = optimizer.update({"kernel": jnp.ones(1)}, state, params, value=jnp.float32(value))
+        found.append(-float(updates["kernel"][0]))
+    return found
+
+
+def test_the_rate_falls_after_exactly_patience_values_without_improvement():
+    found = scales([3, 2, 2, 2, 2, 2, 2, 1, 1], factor=0.5, patience=2)
+    assert found == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+
+
+def test_the_rate_never_falls_below_its_least_scale_and_waits_while_it_cools_down():
+    assert scales([1] * 6, factor=0.1, patience=1, min_scale=0.05)[-1] == pytest.approx(0.05)
+    assert scales([1, 1, 1, 1, 1], factor=0.5, patience=1, cooldown=2) == [1, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_several_steps_make_one_value():
+    assert scales([3, 1, 2, 2, 2, 2], factor=0.5, patience=1, steps_per_value=2)[-1] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"factor": 1.0}, "factor is 1.0"), ({"factor": 0.0}, "factor is 0.0"), ({"patience": 0}, "patience is 0"),
+     ({"steps_per_value": 0}, "steps_per_value is 0"), ({"cooldown": -1}, "cooldown is -1")],
+)  # fmt: skip
+def test_a_plateau_out_of_range_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        train.reduce_on_plateau(train.sgd(0.1), **options)
+
+
+def test_a_plateau_without_a_metric_says_so():
+    optimizer = train.reduce_on_plateau(train.sgd(0.1))
+    params = {"kernel": jnp.zeros(1)}
+    with pytest.raises(ValueError, match="A plateau needs a metric"):
+        optimizer.update(params, optimizer.init(params), params)

@@ -1,0 +1,179 @@
+"""Newton by conjugate gradients and Shampoo, where the answer is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from etude import train
+from etude.train.second_order import scale_by_newton_cg, scale_by_shampoo
+
+MATRIX = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 0.2]])
+OFFSET = np.array([1.0, -2.0, 0.3])
+
+
+def quadratic(params):
+    x = jnp.concatenate([params["a"], params["b"]])
+    return x @ jnp.asarray(MATRIX) @ x / 2 - jnp.asarray(OFFSET) @ x
+
+
+def newton_step(loss, params, **options):
+    optimizer = scale_by_newton_cg(**options)
+    return optimizer.update(jax.grad(loss)(params), optimizer.init(params), params, value_fn=loss)[0]
+
+
+def test_newton_solves_a_quadratic_in_one_step():
+    with jax.enable_x64(True):
+        params = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
+        step = params
+        for _ in range(3):  # the residual's tolerance tightens as the gradient shrinks
+            step = newton_step(quadratic, params, cg_steps=20)
+            params = jax.tree.map(jnp.subtract, params, step)
+    found = np.concatenate([params["a"], params["b"]])
+    np.testing.assert_allclose(found, np.linalg.solve(MATRIX, OFFSET), rtol=1e-6)
+
+
+def test_damping_and_decay_are_added_to_the_hessian():
+    params = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
+    step = newton_step(
+        quadratic, params, damping=100.0, weight_decay=50.0, cg_steps=20,
+        decay_mask=lambda params: {"a": True, "b": False},
+    )  # fmt: skip
+    x, decay = np.array([1.0, 2.0, 3.0]), np.diag([50.0, 50.0, 0.0])
+    expected = np.linalg.solve(MATRIX + decay + 100 * np.eye(3), MATRIX @ x - OFFSET + decay @ x)
+    # Up to the tolerance of the truncated solution.
+    np.testing.assert_allclose(np.concatenate([step["a"], step["b"]]), expected, atol=0.01)
+
+
+def test_negative_curvature_at_once_gives_the_gradient():
+    step = newton_step(lambda p: -(p["a"] ** 2).sum(), {"a": jnp.array([1.0, 2.0])})
+    np.testing.assert_allclose(step["a"], [-2.0, -4.0])
+
+
+def test_negative_curvature_later_keeps_a_descent_direction():
+    loss = lambda p: (jnp.array([4.0, 1.0, -0.5]) * p["a"] ** 2).sum() / 2  # noqa: E731
+    params = {"a": jnp.array([1.0, 1.0, 0.1])}
+    step, gradient = newton_step(loss, params)["a"], jax.grad(loss)(params)["a"]
+    assert float(step @ gradient) > 0
+
+
+def test_newton_reaches_the_optimum_of_logistic_regression_that_scikit_learn_finds():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5))
+    y = (x @ np.array([1.0, -2.0, 0.5, 0.0, 1.0]) + rng.normal(size=200) > 0).astype(int)
+    reference = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y).coef_[0]
+    sign = jnp.asarray(2 * y - 1)
+    with jax.enable_x64(True):
+        loss = lambda p: jnp.logaddexp(0, -sign * (jnp.asarray(x) @ p["kernel"])).sum()  # noqa: E731
+        params = {"kernel": jnp.zeros(5)}
+        optimizer = train.newton_cg(1.0, damping=0.0, cg_steps=20, weight_decay=1.0)
+        state = optimizer.init(params)
+        for _ in range(8):
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params, value_fn=loss)
+            params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["kernel"], reference, rtol=1e-5, atol=1e-7)
+
+
+def test_newton_goes_through_vmap():
+    params = {"a": jnp.array([[1.0, 2.0], [0.0, 1.0]]), "b": jnp.array([[3.0], [-1.0]])}
+    together = jax.vmap(lambda p: newton_step(quadratic, p))(params)
+    for i in range(2):
+        alone = newton_step(quadratic, jax.tree.map(lambda x: x[i], params))  # noqa: B023
+        np.testing.assert_allclose(together["a"][i], alone["a"], rtol=1e-4)
+
+
+def test_newton_without_the_loss_says_what_it_needs():
+    with pytest.raises(ValueError, match="needs the loss as a function"):
+        scale_by_newton_cg().update({"a": jnp.ones(1)}, optax.EmptyState(), {"a": jnp.ones(1)})
+    with pytest.raises(ValueError, match="cg_steps is 0"):
+        scale_by_newton_cg(cg_steps=0)
+
+
+def power(matrix, exponent, eps):
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors @ np.diag((np.maximum(values, 0) + eps * values.max()) ** exponent) @ vectors.T
+
+
+def reference_shampoo(gradients, b2, eps, update_every=1):
+    """The updates of one matrix or vector, in float64."""
+    g = gradients[0]
+    matrix = g.reshape(len(g), -1)
+    left, right, moment, updates = np.zeros((len(g),) * 2), np.zeros((matrix.shape[1],) * 2), np.zeros(g.shape), []
+    for t, g in enumerate(gradients):
+        matrix = g.reshape(len(g), -1)
+        left = b2 * left + (1 - b2) * matrix @ matrix.T
+        right = b2 * right + (1 - b2) * matrix.T @ matrix
+        if t % update_every == 0:
+            exponent = -0.25 if g.ndim == 2 else -0.5
+            roots = power(left, exponent, eps), power(right, exponent, eps) if g.ndim == 2 else np.eye(1)
+        direction = (roots[0] @ matrix @ roots[1]).reshape(g.shape)
+        moment = b2 * moment + (1 - b2) * g**2
+        length = np.linalg.norm(g / (np.sqrt(moment / (1 - b2 ** (t + 1))) + 1e-8))
+        updates.append(direction * length / np.linalg.norm(direction))
+    return updates
+
+
+def shampoo_updates(gradients, **options):
+    optimizer = scale_by_shampoo(**options)
+    state, updates = optimizer.init(gradients[0]), []
+    update = jax.jit(optimizer.update)
+    for g in gradients:
+        step, state = update(g, state)
+        updates.append(np.asarray(step))
+    return updates
+
+
+@pytest.mark.parametrize("update_every", [1, 3])
+@pytest.mark.parametrize("shape", [(4, 3), (5,)])
+def test_shampoo_is_its_formula_in_float64(shape, update_every):
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=shape) for _ in range(25)]
+    ours = shampoo_updates(
+        [jnp.asarray(g, jnp.float32) for g in gradients], b2=0.9, eps=1e-4, update_every=update_every
+    )
+    for mine, expected in zip(ours, reference_shampoo(gradients, 0.9, 1e-4, update_every), strict=True):
+        # Roots of statistics of rank one in float32: the ridge is what is left of their small eigenvalues.
+        np.testing.assert_allclose(mine, expected, rtol=2e-2, atol=2e-3 * np.abs(expected).max())
+
+
+def test_blocks_are_preconditioned_as_parameters_of_their_own():
+    rng = np.random.default_rng(0)
+    gradients = [jnp.asarray(rng.normal(size=(6, 4)), jnp.float32) for _ in range(5)]
+    whole = shampoo_updates(gradients, block_size=4)[-1]
+    parts = [shampoo_updates([g[rows] for g in gradients], block_size=8)[-1] for rows in (slice(0, 4), slice(4, 6))]
+    for rows, part in zip((slice(0, 4), slice(4, 6)), parts, strict=True):
+        direction = whole[rows] / np.linalg.norm(whole[rows])  # lengths are grafted over the whole parameter
+        np.testing.assert_allclose(direction, part / np.linalg.norm(part), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (5, 3), (1, 4), (3, 1), (3, 3, 2, 8), (2, 3, 3, 4, 4)])
+def test_any_rank_keeps_its_shape_and_the_grafted_length(shape):
+    g = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
+    update = shampoo_updates([g], block_size=4)[0]
+    assert update.shape == shape
+    assert np.linalg.norm(update) == pytest.approx(np.sqrt(g.size), rel=1e-3)  # RMSProp's first step is ±1
+
+
+def test_shampoo_is_faster_than_gradient_descent_where_rows_and_columns_are_badly_scaled():
+    scale = jnp.outer(jnp.logspace(0, -2, 6), jnp.logspace(0, -2, 5))
+    loss = lambda p: (scale * (p["kernel"] - 1) ** 2).sum() / 2  # noqa: E731
+
+    def final(optimizer):
+        def step(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        params = {"kernel": jnp.zeros((6, 5))}
+        return float(loss(jax.lax.scan(step, (params, optimizer.init(params)), None, 200)[0][0]))
+
+    best = min(final(train.sgd(rate, momentum=0.0)) for rate in (0.5, 1.0, 1.9))  # 2 is where it diverges
+    assert final(train.shampoo(0.03, momentum=0.0, b2=0.9)) < 0.1 * best
+
+
+@pytest.mark.parametrize("name", ["block_size", "update_every"])
+def test_numbers_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        scale_by_shampoo(**{name: 0})
