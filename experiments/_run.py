@@ -85,12 +85,7 @@ class Run:
         self, metrics: Mapping[str, float], figures: Mapping[str, Figure], claims: Sequence[Claim] = ()
     ) -> Result:
         """Writes the figures and, last, `result.json`: from then on the run is done."""
-        (self.folder / "figures").mkdir(exist_ok=True)
-        paths = []
-        for name, figure in figures.items():
-            for suffix in ("png", "pdf"):
-                plots.save(figure, self.folder / "figures" / f"{name}.{suffix}")
-            paths.append(f"figures/{name}.png")
+        paths = save_figures(figures, self.folder)
         result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths))
         write_json(
             self.folder / "result.json",
@@ -98,6 +93,15 @@ class Run:
         )
         _report(result, self.console)
         return result
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
+    """Writes figures/<name>.png and .pdf into a run's folder; returns the paths of the .png, relative to it."""
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        for suffix in ("png", "pdf"):
+            plots.save(figure, folder / "figures" / f"{name}.{suffix}")
+    return [f"figures/{name}.png" for name in figures]
 
 
 @contextmanager

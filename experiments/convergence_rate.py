@@ -66,7 +66,7 @@ class Config(RunConfig):
 
 
 PRESETS = {
-    "smoke": Config(preset="smoke", steps=400, seeds=8, logged=12, examples=256),
+    "smoke": Config(preset="smoke", steps=200, seeds=4, logged=8, examples=128),
     "demo": Config(preset="demo"),
     "paper": Config(preset="paper", data="tfds:fashion_mnist", steps=200_000, seeds=256, logged=80),
 }
@@ -112,13 +112,15 @@ def measure(config: Config, source: data.Source, hidden: tuple[int, ...]):
     lowest = 0.0
     if not hidden and config.l2 > 0:
         lowest = float(clean["loss"][0, -1] - clean["gradient_norm2"][0, -1] / (2 * config.l2))
+    clean_constants = constants_along(objective, examples, clean["params"], 1, None)
+    noisy_constants = constants_along(objective, examples, noisy["params"], config.seeds, config.batch_size)
     curves, constants = [], []
-    for i, (name, rate) in enumerate(rates.items()):
+    for i, (name, rate) in enumerate(rates.items()):  # the first is the one without noise
         rows = slice(0, 1) if i == 0 else slice((i - 1) * config.seeds, i * config.seeds)
         paths = jax.tree.map(lambda x: x[rows], clean if i == 0 else noisy)  # noqa: B023
         squares = np.asarray(paths["gradient_norm2"], np.float64)
         gap = float(np.mean(paths["loss"][:, 0])) - lowest
-        along, moment = constants_along(objective, examples, paths["params"], None if i == 0 else config.batch_size)
+        along, moment = (values[0 if i == 0 else i - 1] for values in (clean_constants if i == 0 else noisy_constants))
         left = np.minimum.accumulate(squares.mean(0))
         if i == 0:
             bound = metrics.gradient_descent_bound(rate, gap, along)[logged]
@@ -182,24 +184,31 @@ def path_of(objective, examples, params, rates, seeds, logged, batch_size, chunk
     return where.logical(where.compile(one, donate=False)(where.place(members), *shared))
 
 
-def constants_along(objective, examples, paths, batch_size, points: int = 10) -> tuple[float, float]:
-    """(largest curvature, largest second moment) at some points of the first two members' paths."""
+def constants_along(
+    objective, examples, paths, seeds: int, batch_size: int | None, *, points: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
+    """(largest curvature [schedules], largest second moment [schedules]) at points of the first two seeds' paths.
+
+    paths: parameters [schedules · seeds, logged, …].
+    """
     logs = len(jax.tree.leaves(paths)[0][0])
     chosen = np.unique(np.linspace(0, logs - 1, points).round().astype(int))
-    some = jax.tree.map(lambda x: jnp.asarray(x[:2, chosen].reshape(-1, *x.shape[2:])), paths)
+    some = jax.tree.map(lambda x: x.reshape(-1, seeds, *x.shape[1:])[:, :2, chosen], paths)
+    lead = jax.tree.leaves(some)[0].shape[:3]
 
     @jax.jit
     def at_all(some, examples):
         def at(params):
-            key = jax.random.key(1)
             return (
-                train.curvature(objective, params, examples, key),
+                train.curvature(objective, params, examples, jax.random.key(1)),
                 train.second_moment(objective, params, examples, batch_size=batch_size),
             )
 
         return jax.lax.map(at, some)
 
-    return tuple(float(values.max()) for values in at_all(some, examples))  # type: ignore[return-value]
+    found = at_all(jax.tree.map(lambda x: jnp.asarray(x.reshape(-1, *x.shape[3:])), some), examples)
+    curvatures, moments = (np.asarray(values, np.float64).reshape(lead).max((1, 2)) for values in found)
+    return curvatures, moments
 
 
 def judge(folder: Path) -> tuple[dict[str, float], list[Claim]]:

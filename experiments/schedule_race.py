@@ -83,7 +83,7 @@ def named(total: int, epoch: int) -> dict[str, Callable[[Any], optax.Schedule]]:
         "cosine": lambda peak: schedules.cosine_decay(peak, total),
         "warmup_linear": lambda peak: schedules.warmup(schedules.linear_decay(peak, total - warm), warm),
         "warmup_cosine": lambda peak: schedules.warmup_cosine(peak, warm, total),
-        "cosine_restarts": lambda peak: schedules.cosine_restarts(peak, max(1, total // 7), 2),
+        "cosine_restarts": lambda peak: schedules.cosine_restarts(peak, -(-total // 7), 2),
         "triangular": lambda peak: schedules.triangular(0.0, peak, max(1, total // 6)),
         "triangular2": lambda peak: schedules.triangular2(0.0, peak, max(1, total // 6)),
         "one_cycle": lambda peak: schedules.one_cycle(peak, max(1, int(0.3 * total)), total),

@@ -103,7 +103,7 @@ def grid_search(rates: np.ndarray, values: np.ndarray, chosen: float, *, ylabel:
                 rates[diverged], np.full(len(diverged), 0.97), "x", color=RED, clip_on=False,
                 transform=axes.get_xaxis_transform(), label="a seed diverged",
             )  # fmt: skip
-        axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"chosen: {chosen:.2g}")
+        axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"chosen: {chosen:.3g}")
         axes.legend()
     return fig
 
@@ -208,7 +208,7 @@ def race(
             color, values = styles[name][0], errors[name]
             left.errorbar(values.mean(), place, xerr=values.std(), fmt="s", color=color, capsize=3, markersize=4)
             left.plot(values, np.full(len(values), place), ".", color=GREY, markersize=3, alpha=0.6, zorder=0)
-        left.set_yticks(range(len(order)), [f"{name.replace('_', ' ')}, α = {rates[name]:.2g}" for name in order])
+        left.set_yticks(range(len(order)), [f"{name.replace('_', ' ')}, α = {rates[name]:.3g}" for name in order])
         left.set(xlabel="test error (%), mean ± std over seeds", ylim=(-0.6, len(order) - 0.4))
         for name, (epochs, losses) in curves.items():
             color, dashes = styles[name]

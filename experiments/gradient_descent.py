@@ -1,0 +1,104 @@
+"""Why does gradient descent zig-zag in a narrow valley, and what does momentum do about it?
+
+Paths on the level sets of f(x, y) = (x² + κ y²) / 2. Gradient descent at its best rate, 2/(1 + κ), jumps across the
+valley at every step, and its error shrinks by (κ − 1)/(κ + 1). Momentum at the rate 1/κ with β = (1 − 1/√κ)², which
+damps the slowest direction critically (Polyak 1964; Qian 1999), turns back rarely and shrinks the error by 1 − 1/√κ.
+Answer: figures/paths.png; result.json has the measured factors beside those of theory, and the crossings of the valley.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from .. import plots, train
+from ._population import read_config, read_csv, write_csv
+from ._run import Claim, Result, RunConfig, open_run
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    """The valley and the walk."""
+
+    condition: float = 20.0
+    """κ, how many times steeper the valley is across than along."""
+    steps: int = 60
+    """Of each path."""
+    start_x: float = -10.0
+    """Where paths begin, along the valley."""
+    start_y: float = 1.0
+    """Where paths begin, across the valley."""
+
+
+PRESETS = {"smoke": Config(preset="smoke", steps=40), "demo": Config(), "paper": Config(preset="paper", steps=200)}
+
+
+def main(config: Config) -> Result:
+    """Walks, measures and draws."""
+    with open_run("gradient_descent", config, PRESETS[config.preset]) as run:
+        if run.result:
+            return run.result
+        if not config.condition > 1 or config.steps < 10:
+            raise ValueError(f"Wanted condition > 1 and steps >= 10; given are {config.condition}, {config.steps}.")
+        kappa = config.condition
+        root = float(np.sqrt(kappa))
+        methods = {  # name -> (optimizer, factor by which the error shrinks a step)
+            "gradient descent": (train.sgd(2 / (1 + kappa), momentum=0.0), (kappa - 1) / (kappa + 1)),
+            "momentum": (train.sgd(1 / kappa, momentum=(1 - 1 / root) ** 2), 1 - 1 / root),
+        }
+        start = jnp.array([config.start_x, config.start_y])
+        values, claims, rows = {}, [], []
+        for name, (optimizer, theory) in methods.items():
+            path = walk(optimizer, start, jnp.array([1.0, kappa]), config.steps)
+            rows += [(name, t, *point) for t, point in enumerate(path.tolist())]
+            # The mean factor over the second half, in which the slowest part of the error is all that is left.
+            errors = np.linalg.norm(path, axis=1)
+            half = config.steps // 2
+            factor = float((errors[-1] / errors[half]) ** (1 / (config.steps - half)))
+            short = name.replace(" ", "_")
+            turns = int((np.diff(np.sign(path[:, 1])) != 0).sum())
+            values |= {f"{short}_factor": factor, f"{short}_theory": theory, f"{short}_crossings": turns}
+            name = f"{name}: error factor a step, within 0.05 of theory"
+            claims.append(Claim(name, factor, f"{theory:.4f}", abs(factor - theory) < 0.05))
+        for what in ("factor", "crossings"):
+            with_momentum, without = values[f"momentum_{what}"], values[f"gradient_descent_{what}"]
+            claims.append(Claim(f"{what} with momentum", with_momentum, f"< {without:.4g}", with_momentum < without))
+        write_csv(run.folder / "paths.csv", ("method", "step", "x", "y"), rows)
+        return run.finish(values, draw(run.folder), claims)
+
+
+def walk(optimizer: optax.GradientTransformation, start: jax.Array, curvatures: jax.Array, steps: int) -> np.ndarray:
+    """[steps + 1, 2] float32: the points of a path on Σ curvature · x² / 2."""
+
+    def step(carry, _):
+        point, state = carry
+        updates: Any
+        updates, state = optimizer.update({"point": curvatures * point}, state, {"point": point})
+        return (point + updates["point"], state), point
+
+    (last, _), points = jax.lax.scan(step, (start, optimizer.init({"point": start})), None, steps)
+    return np.concatenate([points, last[None]])
+
+
+def draw(folder: Path) -> dict[str, Figure]:
+    """The figure, from paths.csv and the config."""
+    table = read_csv(folder / "paths.csv")
+    paths = {}
+    for name in dict.fromkeys(table["method"].tolist()):
+        rows = table["method"] == name
+        paths[name] = np.stack([table["x"][rows], table["y"][rows]], axis=1)
+    return {"paths": plots.paths(paths, read_config(folder)["condition"])}
+
+
+if __name__ == "__main__":
+    from .cli import run
+
+    sys.exit(run("gradient_descent"))

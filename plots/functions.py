@@ -1,0 +1,67 @@
+"""Figures of functions of one or two variables: paths over level sets, and approximations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import BLUE, CYCLE, DASHES, GREY, RED, figure
+
+
+def paths(points: Mapping[str, np.ndarray], condition: float) -> Figure:
+    """Paths over the level sets of (x² + κ y²)/2, and the distance to the minimum against the step.
+
+    Args:
+      points: method -> [steps + 1, 2].
+      condition: κ.
+    """
+    reach = max(np.abs(path[:, 0]).max() for path in points.values()) * 1.05
+    height = max(np.abs(path[:, 1]).max() for path in points.values()) * 1.3
+    x, y = np.meshgrid(np.linspace(-reach, 0.35 * reach, 300), np.linspace(-height, height, 200))
+    surface = (x**2 + condition * y**2) / 2
+    with figure(7.2, 1.55 * len(points) + 0.5) as fig:
+        grid = fig.add_gridspec(len(points), 2, width_ratios=(1.6, 1))
+        curve = fig.add_subplot(grid[:, 1], yscale="log", xlabel="step", ylabel="distance to the minimum")
+        for row, (name, path) in enumerate(points.items()):
+            axes = fig.add_subplot(grid[row, 0], title=name, ylabel="$y$")
+            levels = np.geomspace(surface.max() / 2000, surface.max(), 12)
+            axes.contour(x, y, surface, levels=levels, colors=GREY, linewidths=0.5, alpha=0.6)
+            axes.plot(*path.T, "o-", color=CYCLE[row], markersize=2.5, linewidth=1)
+            axes.plot(0, 0, "*", color=RED, markersize=8)
+            axes.set(xlim=(-reach, 0.35 * reach), ylim=(-height, height))
+            if row == len(points) - 1:
+                axes.set_xlabel("$x$")
+            curve.plot(np.linalg.norm(path, axis=1), color=CYCLE[row], linestyle=DASHES[row], label=name)
+        curve.legend()
+    return fig
+
+
+def approximation(errors: Mapping[str, np.ndarray], fits: Mapping[str, np.ndarray]) -> Figure:
+    """The largest error against the width of the network, and some of the fitted functions.
+
+    Args:
+      errors: columns width, largest_error, chosen (1 for the network that counts).
+      fits: columns width, x, target, network.
+    """
+    chosen = errors["chosen"] == 1
+    with figure(7, 2.9) as fig:
+        left, right = fig.subplots(1, 2)
+        left.plot(errors["width"], errors["largest_error"], ".", color=GREY, alpha=0.6, label="every seed")
+        left.plot(errors["width"][chosen], errors["largest_error"][chosen], "o-", color=BLUE, label="best on the grid")
+        left.set(xscale="log", yscale="log", xlabel="hidden units", ylabel=r"$\max_x |g(x) - f(x)|$")
+        left.set_xscale("log", base=2)
+        left.legend()
+        widths = np.unique(fits["width"])
+        first = fits["width"] == widths[0]
+        right.plot(fits["x"][first], fits["target"][first], color="black", linewidth=2.5, alpha=0.35, label="$g$")
+        for i, width in enumerate(widths[[0, len(widths) // 2, -1]] if len(widths) > 2 else widths):
+            rows = fits["width"] == width
+            right.plot(
+                fits["x"][rows], fits["network"][rows], color=CYCLE[i], linestyle=DASHES[i], linewidth=1.1,
+                label=f"{int(width)} hidden unit{'s' if width > 1 else ''}",
+            )  # fmt: skip
+        right.set(xlabel="$x$", ylabel="$g(x)$ and $f(x)$")
+        right.legend(fontsize=7)
+    return fig

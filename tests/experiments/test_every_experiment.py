@@ -1,0 +1,54 @@
+"""Every experiment runs from end to end in its quick form, and its figures can be drawn again."""
+
+import importlib
+import json
+
+import pytest
+from etude.experiments import cli
+
+EXPERIMENTS = [
+    name for name in cli.experiments() if hasattr(importlib.import_module(f"etude.experiments.{name}"), "PRESETS")
+]
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
+def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert cli.main([name, "--preset", "smoke", "--out", str(folder)]) == 0, capsys.readouterr().err
+    result = json.loads((folder / "result.json").read_text())
+    assert result["metrics"]
+    assert all(isinstance(value, int | float) for value in result["metrics"].values())
+    assert all(isinstance(claim["holds"], bool) for claim in result["claims"])
+    for path in result["figures"]:
+        (folder / path).unlink()
+    assert cli.main(["draw", str(folder)]) == 0
+    for path in result["figures"]:
+        assert (folder / path).exists()
+        assert (folder / path).with_suffix(".pdf").exists()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
+    presets = importlib.import_module(f"etude.experiments.{name}").PRESETS
+    assert set(presets) == {"smoke", "demo", "paper"}
+    assert all(config.preset == preset for preset, config in presets.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["schedule_race", "--only", "cosin"], "no schedule cosin. Valid are: constant,"),
+        (["optimizer_race", "--only", "adan"], "no optimizer adan. Valid are: sgd,"),
+        (["gradient_descent", "--condition", "0.5"], "condition > 1"),
+        (["universal_approximation", "--target", "noise"], "no target 'noise'. Valid are: waves, kink, steps"),
+        (["universal_approximation", "--widths", "0"], "widths, seeds and steps of at least 1"),
+    ],
+)
+def test_a_wrong_choice_names_the_valid_ones(arguments, message, tmp_path, capsys):
+    assert cli.main([*arguments, "--out", str(tmp_path / "run")]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
+    assert cli.main(["draw", str(tmp_path)]) == 2
+    assert "no finished run" in " ".join(capsys.readouterr().err.split())
