@@ -28,9 +28,9 @@ from etude.experiments._classification import ClassificationConfig, Problem
 from etude.train.feed import epoch_batches, stretch
 
 PROBLEMS = {  # model, data set, epochs
-    "mlp, digits": ("mlp", "digits", 10),
+    "mlp, digits": ("mlp", "digits", 80),
     "mlp, fashion_mnist": ("mlp", "tfds:fashion_mnist", 1),
-    "convnet, digits": ("convnet", "digits", 5),
+    "convnet, digits": ("convnet", "digits", 20),
 }
 RATES = [2.0**-k for k in range(15, 0, -1)]
 SEEDS = range(4)

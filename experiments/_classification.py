@@ -195,12 +195,15 @@ class Problem:
         step = self.step(make_schedule, ema_decay=ema_decay)
         initial = train.create_population(self.task, self.make_optimizer, members, ema=ema_decay is not None)
         feeds: dict[train.Placement, tuple[train.PopulationLayout, train.Feed]] = {}
+        # Read once, however many placements are tried.
+        examples = self.train.arrays() if train.is_resident(self.train, self.resident) else None
 
         def laid_out(placement: train.Placement):
             if placement not in feeds:
                 where = train.population_layout(placement, len(members))
                 feeds[placement] = where, train.population_feed(
-                    step, self.train, members, where, batch_size=self.config.batch_size, resident=self.resident
+                    step, self.train, members, where, batch_size=self.config.batch_size,
+                    resident=self.resident, examples=examples,
                 )  # fmt: skip
             return feeds[placement]
 

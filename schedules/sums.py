@@ -65,10 +65,9 @@ def summability(schedule: optax.Schedule) -> Summability:
     Raises: ValueError if a rate is negative or not finite.
     Source: Robbins & Monro 1951; Bottou, Curtis & Nocedal 2018, equation 4.19.
     """
-    parts = (np.arange(SAMPLES_PER_BLOCK) + np.random.default_rng(0).random((len(BLOCKS), SAMPLES_PER_BLOCK))) / (
-        SAMPLES_PER_BLOCK
-    )
     sizes = 2**BLOCKS
+    within = np.random.default_rng(0).random((len(BLOCKS), SAMPLES_PER_BLOCK))
+    parts = (np.arange(SAMPLES_PER_BLOCK) + within) / SAMPLES_PER_BLOCK
     rates = _rates(schedule, (sizes[:, None] * (1 + parts)).astype(np.int64))
     if (rates < 0).any():
         raise ValueError(f"The schedule has a rate of {rates.min()}; rates must be at least 0.")

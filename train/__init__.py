@@ -12,7 +12,7 @@ A run is put together from pure pieces and driven by `fit`:
 from .checkpoint import Checkpoints
 from .convergence import curvature, second_moment, sgd_path
 from .evaluate import evaluator, map_examples
-from .feed import Feed, feed
+from .feed import Feed, feed, is_resident
 from .journal import Journal, read_journal
 from .loop import Diverged, Fitted, Stopped, fit
 from .optimizers import (
@@ -85,6 +85,7 @@ __all__ = [
     "fit",
     "fit_population",
     "grid",
+    "is_resident",
     "layout",
     "make_step",
     "map_examples",

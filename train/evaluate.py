@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import data
-from .feed import RESIDENT_LIMIT
+from .feed import is_resident
 from .task import Batch, Task, Variables
 
 
@@ -73,8 +73,7 @@ def map_examples(
     if not len(source):
         raise ValueError(f"{source.name} has no {source.split} examples.")
     batch_size = min(batch_size, len(source))
-    fits = source.nbytes <= RESIDENT_LIMIT if resident is None else resident
-    make = _resident if fits else _streaming
+    make = _resident if is_resident(source, resident) else _streaming
     return make(function, source, batch_size)
 
 

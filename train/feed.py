@@ -63,9 +63,13 @@ def feed(
     check_batch_size(batch_size, where.devices)
     if batch_size > len(source):
         raise ValueError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
-    fits = source.nbytes <= RESIDENT_LIMIT if resident is None else resident
-    make = _resident if fits else _streaming
+    make = _resident if is_resident(source, resident) else _streaming
     return make(step, source, batch_size, seed, where)
+
+
+def is_resident(source: data.Source, resident: bool | None) -> bool:
+    """Whether a source's examples stay on the devices: as `resident` says, or by their size."""
+    return source.nbytes <= RESIDENT_LIMIT if resident is None else resident
 
 
 def _resident(step: Step, source: data.Source, batch_size: int, seed: int, where: Layout) -> Feed:
