@@ -1,8 +1,8 @@
 """Find a learning rate in one short run: the rate grows every step, the loss says where it descends and diverges.
 
 The lecture's single-pass procedure (Smith 2017, section 3.3) for any model and data set by name. Answer:
-result.json's "suggestion", the middle of the rates at which the loss is lowest, and "steepest_descent", the lecture's
-choice; figures/range_test.png shows both and the three regions; range_test.csv has the curves. With several seeds
+result.json's "suggestion", among the rates at which the loss is lowest, and "steepest", the lecture's choice;
+figures/range_test.png shows both and the three regions; range_test.csv has the curves. With several seeds
 (--population.seeds) it shows their median and spread, and the numbers are geometric means over the seeds.
 """
 
@@ -63,7 +63,7 @@ def main(config: Config) -> Result:
             if test.suggestion is None:
                 run.journal.say(f"A seed without a suggestion: {test.reason}")
 
-        def middle(name):
+        def mean(name):
             values = [getattr(test, name) for test in found if getattr(test, name) is not None]
             return {name: float(np.exp(np.mean(np.log(values))))} if values else {}
 
@@ -71,7 +71,7 @@ def main(config: Config) -> Result:
         spread = float(suggestions.max() / suggestions.min()) if len(found) else math.inf
         measured = {}
         for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence"):
-            measured |= middle(name)
+            measured |= mean(name)
         return run.finish(
             measured | ({"suggestion_low": suggestions.min(), "suggestion_high": suggestions.max()} if found else {}),
             draw(run.folder),

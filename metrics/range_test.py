@@ -1,8 +1,8 @@
 """Reading a learning-rate range test: from a noisy loss at rising rates to three regions and one suggestion.
 
 A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls,
-then it diverges. Two rates are read off: that of steepest descent, which the lecture picks by eye, and the middle
-of the basin, which is suggested. For the loss of a sweep is that of a run: how far it has come at a rate depends on
+then it diverges. Two rates are read off: that of steepest descent, which the lecture picks by eye, and one in
+the basin, which is suggested. For the loss of a sweep is that of a run: how far it has come at a rate depends on
 all rates before it, so that the steepest point moves with the speed of the sweep (by 2.7× between 100 and 400 steps
 over six decades) and lies a factor of 3 to 60 below the rates that train best. Where the descent ends and where
 it turns back depend on it less, and in opposite ways. docs/learning_rates.md has the measurements.
@@ -36,6 +36,10 @@ within 200 points of pure noise is about 6."""
 BASIN = 0.1
 """Share of the drop up to which the loss counts as at its bottom."""
 
+POSITION = 0.4
+"""Where between the basin's ends the suggestion lies, in log rate. Left of the middle: a run stays at rates that a
+sweep only passes, and so becomes unstable sooner."""
+
 BASIN_WIDTH = 0.3
 """Standard deviation, in decades, of the Gaussian average that the basin is read from: wide, since its two ends are
 found by single crossings of a level."""
@@ -58,7 +62,7 @@ class RangeTest:
         finite.
       steepest: the rate of steepest descent per log rate, between `descent_start` and `minimum`.
       basin: (lowest, highest) rate at which the loss is at its bottom, within a tenth of its drop.
-      suggestion: the geometric middle of the basin.
+      suggestion: the rate `POSITION` of the way from the basin's lowest to its highest, in log rate.
       reason: one sentence; why there is no suggestion, or how it was found.
     """
 
@@ -97,7 +101,7 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
         padded[: len(smoothed)] = smoothed
         at = lambda i: None if i is None else float(rates[i])  # noqa: E731
         basin = None if steepest is None else _basin(rates, losses, initial)
-        suggestion = None if basin is None else float(np.sqrt(basin[0] * basin[1]))
+        suggestion = None if basin is None else float(basin[0] ** (1 - POSITION) * basin[1] ** POSITION)
         return RangeTest(
             rates, losses, padded, at(start), at(minimum), at(divergence), at(steepest), basin, suggestion, reason
         )  # fmt: skip
@@ -141,7 +145,7 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
     window = max(MIN_WINDOW, 0.5 * (logs[stop] - logs[start]))
     slopes = _slopes(logs[: lowest + 1], smoothed[: lowest + 1], window)
     steepest = start + int(np.argmin(slopes[start : stop + 1]))
-    reason = f"The middle of the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom."
+    reason = f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom."
     return result(smoothed, start, lowest, diverged, steepest, reason)
 
 

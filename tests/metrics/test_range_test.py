@@ -5,7 +5,7 @@ import pytest
 from etude import metrics
 
 STEEPEST = 0.05
-MIDDLE = (
+SUGGESTED = (
     0.46  # of the basin, from 0.177 (the logistic has a tenth of its drop left) to 1.2 (the blow-up has taken it back)
 )
 
@@ -30,16 +30,16 @@ def test_moving_the_ends_of_the_range_moves_neither_steepest_descent_nor_suggest
     tests = [metrics.range_test(*curve(seed, low, high)) for seed in range(8)]
     assert all(STEEPEST / 2 < test.steepest < STEEPEST * 2 for test in tests)
     if high > 3:  # else the basin's end is not in sight
-        assert all(MIDDLE / 2 < test.suggestion < MIDDLE * 2 for test in tests)
+        assert all(SUGGESTED / 2 < test.suggestion < SUGGESTED * 2 for test in tests)
 
 
 @pytest.mark.parametrize("steps", [80, 150, 300])
-def test_the_suggestion_is_the_middle_of_the_basin_for_every_noise_seed(steps):
+def test_the_suggestion_lies_in_the_basin_for_every_noise_seed(steps):
     tests = [metrics.range_test(*curve(seed, steps=steps)) for seed in range(20)]
     for test in tests:
         low, high = test.basin
-        assert test.suggestion == pytest.approx(np.sqrt(low * high))
-        assert MIDDLE / 2 < test.suggestion < MIDDLE * 2
+        assert test.suggestion == pytest.approx(low**0.6 * high**0.4)
+        assert SUGGESTED / 2 < test.suggestion < SUGGESTED * 2
         assert test.steepest < test.suggestion < test.divergence
 
 
