@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from . import second_order
@@ -159,6 +160,7 @@ def newton_cg(
     *,
     damping: Scalar = 1e-2,
     cg_steps: int = 10,
+    tolerance: Scalar = 0.5,
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -168,12 +170,18 @@ def newton_cg(
       learning_rate: α ≥ 0, may be traced; 1 is Newton's own step.
       damping: μ ≥ 0, may be traced.
       cg_steps: most products with the Hessian a step.
+      tolerance: τ ≥ 0, how roughly p may solve the system, relative to ‖g‖; 0 for as well as `cg_steps` allow. May be
+        traced.
       weight_decay: λ ≥ 0, a part of the objective: in the gradient and in the Hessian. May be traced.
       clip_norm: largest norm of the whole step p; None for no clipping.
     """
     return optax.chain(
         second_order.scale_by_newton_cg(
-            damping=damping, cg_steps=cg_steps, weight_decay=weight_decay, decay_mask=decay_mask
+            damping=damping,
+            cg_steps=cg_steps,
+            tolerance=tolerance,
+            weight_decay=weight_decay,
+            decay_mask=decay_mask,
         ),
         _clip(clip_norm),
         optax.scale_by_learning_rate(learning_rate),
@@ -199,7 +207,7 @@ def shampoo(
       b2: decay of the statistics, may be traced.
       eps: ridge, relative to the largest eigenvalue, may be traced.
       block_size: largest side of a block.
-      update_every: steps between two computations of the inverse roots.
+      update_every: steps between two computations of the inverse roots; saves nothing under `vmap`.
       weight_decay: λ ≥ 0, decoupled as in `adamw`. May be traced.
       clip_norm: largest global gradient norm, applied first; None for no clipping.
     """
@@ -228,6 +236,9 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
+IMPROVEMENT = 1e-4  # least relative fall of a loss that counts, as by default in optax and in PyTorch
+
+
 def reduce_on_plateau(
     optimizer: optax.GradientTransformation,
     *,
@@ -241,7 +252,7 @@ def reduce_on_plateau(
 
     The schedule that depends on more than the step: its state is part of the optimizer's. It watches the training
     loss, which `make_step` hands to every optimizer, averaged over `steps_per_value` steps. It improves if it falls by
-    0.01 % at least; the rule is optax's, and meant for losses that are not negative.
+    more than 0.01 % of its size, whatever its sign; by optax's own rule a constant negative loss always improves.
 
     Args:
       optimizer: what is slowed down.
@@ -249,7 +260,7 @@ def reduce_on_plateau(
       patience: values without improvement before the rate falls, at least 1.
       steps_per_value: steps averaged into one value; those of an epoch make patience count epochs.
       cooldown: values after a fall in which none is counted.
-      min_scale: the product of all factors stays at or above it.
+      min_scale: in [0, 1); the product of all factors stays at or above it.
     Returns: a transformation whose update needs `value=`, the loss.
     Raises: ValueError for numbers out of range, and from `update` without a value.
     Source: `optax.contrib.reduce_on_plateau`; the lecture's "adaptive to plateaus".
@@ -263,14 +274,22 @@ def reduce_on_plateau(
     ):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}.")
+    if not 0 <= min_scale < 1:
+        raise ValueError(f"min_scale is {min_scale}; it must be at least 0 and less than 1.")
     plateau = optax.contrib.reduce_on_plateau(
-        factor, patience, accumulation_size=steps_per_value, cooldown=cooldown, min_scale=min_scale
+        factor, patience, rtol=IMPROVEMENT, accumulation_size=steps_per_value, cooldown=cooldown, min_scale=min_scale
     )
 
-    def update(updates, state, params=None, *, value=None, **extra):
+    def update(updates, state: Any, params=None, *, value=None, **extra):
         if value is None:
             raise ValueError("A plateau needs a metric: call update(…, value=loss).")
-        return plateau.update(updates, state, params, value=value, **extra)
+        # optax wants less than (1 − r)·best, which lies above a negative best. It is shown the best for which this is
+        # best − r·|best|, and given the true one back where nothing improved.
+        best = state.best_value
+        shown = jnp.where(best < 0, best * (1 + IMPROVEMENT) / (1 - IMPROVEMENT), best)
+        after: Any
+        updates, after = plateau.update(updates, state._replace(best_value=shown), params, value=value, **extra)
+        return updates, after._replace(best_value=jnp.where(after.best_value == shown, best, after.best_value))
 
     return optax.chain(optimizer, optax.GradientTransformationExtraArgs(plateau.init, update))
 
@@ -281,9 +300,13 @@ NOT_DECAYED = frozenset({"bias", "scale"})
 def decay_mask(params: Any) -> Any:
     """True where weight decay applies: everything but biases and the scales of normalisations.
 
-    By name and not by rank, since the parameters of scanned blocks carry one axis more.
+    By name and not by rank, since the parameters of scanned blocks carry one axis more. What has no name is decayed.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in NOT_DECAYED, params)
+
+    def decayed(path, _):
+        return not path or getattr(path[-1], "key", None) not in NOT_DECAYED
+
+    return jax.tree_util.tree_map_with_path(decayed, params)
 
 
 def _clip(clip_norm: float | None) -> optax.GradientTransformation:

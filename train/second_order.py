@@ -21,18 +21,21 @@ def scale_by_newton_cg(
     *,
     damping: Scalar = 0.0,
     cg_steps: int = 10,
+    tolerance: Scalar = 0.5,
     weight_decay: Scalar = 0.0,
     decay_mask: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """g -> p with (H + μ) p = g, approximately, for the Hessian H of the minibatch's loss.
 
-    Conjugate gradients on Hessian-vector products, from p = 0, until the residual is below min(½, √‖g‖)·‖g‖, a
+    Conjugate gradients on Hessian-vector products, from p = 0, until the residual is at most min(τ, √‖g‖)·‖g‖, a
     direction of negative curvature is met or `cg_steps` are done. At negative curvature it keeps what it has, which is
-    a descent direction; met at once, it answers with the gradient.
+    a descent direction; met at once, it answers with the gradient. A gradient that is not finite gives NaN.
 
     Args:
       damping: μ ≥ 0, may be traced.
       cg_steps: at least 1; each costs about two gradients.
+      tolerance: τ ≥ 0, may be traced. ½ is the book's, which far from a minimum is content with a rough solution; 0
+        solves as far as `cg_steps` and rounding allow, which is Newton's own step.
       weight_decay: λ ≥ 0 of λ/2 ‖θ‖², a part of the objective. May be traced.
       decay_mask: params -> tree of bools: what λ applies to; None for everything.
     Returns: a transformation whose update needs `params` and `value_fn`, params -> loss of the minibatch.
@@ -56,7 +59,7 @@ def scale_by_newton_cg(
         def product(direction):
             return jax.jvp(slope, (flat,), (direction,))[1] + (decayed + damping) * direction
 
-        return unravel(_conjugate_gradients(product, gradient, cg_steps)), state
+        return unravel(_conjugate_gradients(product, gradient, cg_steps, tolerance)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
@@ -66,13 +69,16 @@ def _flat_mask(params: Any, decay_mask: Callable[[Any], Any] | None) -> jax.Arra
     return ravel_pytree(jax.tree.map(lambda x, kept: jnp.full(x.shape, kept, x.dtype), params, mask))[0]
 
 
-def _conjugate_gradients(product: Callable[[jax.Array], jax.Array], gradient: jax.Array, steps: int) -> jax.Array:
+def _conjugate_gradients(
+    product: Callable[[jax.Array], jax.Array], gradient: jax.Array, steps: int, tolerance: Scalar
+) -> jax.Array:
     size = jnp.linalg.norm(gradient)
-    tolerance = jnp.minimum(0.5, jnp.sqrt(size)) * size
+    # NaN, which no residual is below, where the gradient is not finite: it must not pass for solved.
+    enough = jnp.where(jnp.isfinite(size), jnp.minimum(tolerance, jnp.sqrt(size)) * size, jnp.nan)
 
     def unfinished(carry):
         step, _, residual, _, negative = carry
-        return (step < steps) & (jnp.linalg.norm(residual) > tolerance) & ~negative
+        return (step < steps) & ~(jnp.linalg.norm(residual) <= enough) & ~negative
 
     def body(carry):
         step, solution, residual, direction, _ = carry
@@ -118,13 +124,15 @@ def scale_by_shampoo(
 
     L is a moving average of G Gᵀ, R of Gᵀ G. Parameters of higher rank are read as matrices whose columns are the last
     axis, and matrices are cut into blocks with statistics of their own. A ridge of `eps` times the largest eigenvalue
-    keeps the roots finite. The direction is Shampoo's, the length of each parameter's step RMSProp's ("grafting").
+    keeps the roots finite, those of zero gradients too. The direction is Shampoo's, the length of each parameter's step
+    RMSProp's ("grafting").
 
     Args:
       b2: decay of the averages, in [0, 1), may be traced.
       eps: ε > 0, may be traced.
       block_size: largest side of a block, at least 1.
-      update_every: steps between two computations of the roots, at least 1; the first step computes them.
+      update_every: steps between two computations of the roots, at least 1; the first step computes them. It saves
+        nothing under `vmap`, which computes both branches.
     Raises: ValueError if `block_size` or `update_every` < 1.
     Source: Gupta, Koren & Singer 2018, algorithm 1; blocks, grafting and delayed roots of Anil et al. 2020, sections
       3 and 4.
@@ -213,5 +221,6 @@ def _power(matrices: jax.Array, exponent: float, eps: Scalar) -> jax.Array:
     """Powers of positive semidefinite matrices [..., n, n], with a ridge of eps times the largest eigenvalue."""
     values, vectors = jnp.linalg.eigh(matrices)
     largest = jnp.maximum(values[..., -1:], 1e-30)
-    powers = (jnp.maximum(values, 0.0) + eps * largest) ** exponent
+    ridge = jnp.maximum(eps * largest, jnp.finfo(values.dtype).tiny)  # what is smaller is flushed to 0
+    powers = (jnp.maximum(values, 0.0) + ridge) ** exponent
     return (vectors * powers[..., None, :]) @ vectors.swapaxes(-1, -2)

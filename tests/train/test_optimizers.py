@@ -1,8 +1,11 @@
 """First-order optimizers against their papers' formulas, written out in float64; and the plateau's rule."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from etude import train
 
@@ -115,15 +118,81 @@ def test_many_rates_at_once_are_each_alone(name, noises):
             np.testing.assert_allclose(together[key][i], alone[key], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (train.adagrad, 0.5 / np.sqrt(0.1 + 0.5**2 + 0.2)),
+        (train.rmsprop, 0.5 / (np.sqrt(0.01 * 0.5**2) + 0.2)),
+        (train.adam, 0.5 / (0.5 + 0.2)),
+        (train.adamw, 0.5 / (0.5 + 0.2)),
+    ],
+)
+def test_epsilon_stands_where_the_formula_has_it(make, expected):
+    optimizer, params = make(1.0, eps=0.2), {"kernel": jnp.zeros(())}
+    updates, _ = optimizer.update({"kernel": jnp.float32(0.5)}, optimizer.init(params), params)
+    assert -float(updates["kernel"]) == pytest.approx(expected, rel=1e-5)
+
+
+TRACEABLE = {
+    train.sgd: ("momentum", "weight_decay"),
+    train.adagrad: ("initial_accumulator", "eps", "weight_decay"),
+    train.rmsprop: ("decay", "eps", "weight_decay"),
+    train.adam: ("b1", "b2", "eps", "weight_decay"),
+    train.adamw: ("b1", "b2", "eps", "weight_decay"),
+    train.newton_cg: ("damping", "tolerance", "weight_decay"),
+    train.shampoo: ("momentum", "b2", "eps", "weight_decay"),
+}
+
+
+@pytest.mark.parametrize("make", TRACEABLE)
+def test_a_population_may_vary_every_real_hyperparameter(make):
+    loss = lambda p: sum((jnp.sin(x) ** 2).sum() for x in jax.tree.leaves(p))  # noqa: E731
+
+    def run(value):
+        values = {name: value * (i + 1) / 10 for i, name in enumerate(TRACEABLE[make])}  # all of them different
+        optimizer = optax.with_extra_args_support(make(0.1, **values))
+
+        def step(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params, value_fn=loss)
+            return (jax.tree.map(jnp.add, params, updates), state), None
+
+        start = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), START)
+        return jax.lax.scan(step, (start, optimizer.init(start)), None, 5)[0][0]["kernel"]
+
+    values = jnp.array([0.5, 1.0])
+    together = jax.jit(jax.vmap(run))(values)
+    assert not np.allclose(together[0], together[1])
+    for kernel, value in zip(together, values, strict=True):
+        np.testing.assert_allclose(kernel, jax.jit(run)(value), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [np.float32(1.0), np.ones((2, 2), np.float32), [np.ones(2, np.float32)]])
+@pytest.mark.parametrize("make", [train.sgd, train.shampoo])
+def test_parameters_without_names_are_decayed(make, params):
+    optimizer = make(0.1, weight_decay=1.0)
+    params = jax.tree.map(jnp.asarray, params)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(jax.tree.leaves(updates)[0], -0.1 * jax.tree.leaves(params)[0], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def problem(tools):
+    return tools.Problem()
+
+
 @pytest.mark.parametrize("name", train.OPTIMIZERS)
-def test_every_optimizer_by_name_trains_a_small_network(name, tools, source):
-    problem = tools.Problem()
+def test_every_optimizer_by_name_trains_a_small_network(name, problem, source):
     make = lambda rate, hyper: train.OPTIMIZERS[name](  # noqa: E731
         rate, 0.9, weight_decay=hyper["weight_decay"], clip_norm=1.0
     )
     step = train.make_step(problem.task, make, lambda hyper: lambda step: hyper["learning_rate"])
-    hyper = {"learning_rate": 0.5 if name in ("newton_cg", "sgd") else 0.02, "weight_decay": 1e-4}
-    state = train.create_state(problem.task, make, jax.random.key(0), hyper)
+    hyper = {
+        "learning_rate": jnp.float32(0.5 if name in ("newton_cg", "sgd") else 0.02),
+        "weight_decay": jnp.float32(1e-4),
+    }
+    opt_state = make(hyper["learning_rate"], hyper).init(problem.state.params)
+    state = replace(problem.state, opt_state=opt_state, hyper=hyper)  # as from create_state, without compiling it
     feed = train.feed(step, source, batch_size=50, seed=0, where=problem.where)
     placed, losses = problem.where.place_state(state), []
     for k in range(0, 40, 2):
@@ -145,12 +214,13 @@ def test_clipping_bounds_the_gradient_before_anything_else():
 def scales(values, **options):
     """The rate's factor after each value, averaged over one step."""
     optimizer = train.reduce_on_plateau(train.sgd(1.0, momentum=0.0), **options)
-    params = {"kernel": jnp.zeros(1)}
-    state, found = optimizer.init(params), []
-    for value in values:
-        updates, state = optimizer.update({"kernel": jnp.ones(1)}, state, params, value=jnp.float32(value))
-        found.append(-float(updates["kernel"][0]))
-    return found
+    params = {"kernel": jnp.zeros(())}
+
+    def step(state, value):
+        updates, state = optimizer.update({"kernel": jnp.ones(())}, state, params, value=value)
+        return state, -updates["kernel"]
+
+    return jax.lax.scan(step, optimizer.init(params), jnp.array(values, jnp.float32))[1].tolist()
 
 
 def test_the_rate_falls_after_exactly_patience_values_without_improvement():
@@ -163,6 +233,21 @@ def test_the_rate_never_falls_below_its_least_scale_and_waits_while_it_cools_dow
     assert scales([1, 1, 1, 1, 1], factor=0.5, patience=1, cooldown=2) == [1, 0.5, 0.5, 0.5, 0.25]
 
 
+def test_negative_losses_have_plateaus_too():
+    assert scales([-1, -1, -1, -1, -1], factor=0.5, patience=2) == [1, 1, 0.5, 0.5, 0.25]
+    rising = [-1 + 5e-5 * i for i in range(5)]
+    assert scales(rising, factor=0.5, patience=2) == [1, 1, 0.5, 0.5, 0.25]
+    assert scales([-1] * 10 + [-1.0005], factor=0.5, patience=10) == [1] * 11  # the best of ten is still -1
+    falling = [1 - 0.01 * i for i in range(200)]  # through 0
+    assert scales(falling, factor=0.5, patience=1) == [1] * 200
+
+
+def test_a_fall_of_less_than_a_ten_thousandth_is_no_improvement_whatever_the_sign():
+    for best in (1.0, -1.0):
+        assert scales([best, best - 0.9e-4], factor=0.5, patience=1) == [1, 0.5]
+        assert scales([best, best - 1.1e-4], factor=0.5, patience=1) == [1, 1]
+
+
 def test_several_steps_make_one_value():
     assert scales([3, 1, 2, 2, 2, 2], factor=0.5, patience=1, steps_per_value=2)[-1] == 0.25
 
@@ -170,7 +255,8 @@ def test_several_steps_make_one_value():
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"factor": 1.0}, "factor is 1.0"), ({"factor": 0.0}, "factor is 0.0"), ({"patience": 0}, "patience is 0"),
-     ({"steps_per_value": 0}, "steps_per_value is 0"), ({"cooldown": -1}, "cooldown is -1")],
+     ({"steps_per_value": 0}, "steps_per_value is 0"), ({"cooldown": -1}, "cooldown is -1"),
+     ({"min_scale": 2.0}, "min_scale is 2.0")],
 )  # fmt: skip
 def test_a_plateau_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
