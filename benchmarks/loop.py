@@ -2,7 +2,7 @@
 
 The bare step is called back to back on one batch that already lies on the device, with nothing else going on:
 no data, no metrics read, no files. `fit` gathers every batch of a shuffled epoch, reads all metrics, writes the
-journal and saves a checkpoint an epoch. Both are compiled before the clock starts; runs are interleaved.
+journal and saves checkpoints as it does by default. Both are compiled before the clock starts; runs are interleaved.
 
 Read: `ratio` is fit's steps per second over the bare step's, median of the repeats; the target is >= 0.95.
 """
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=5, help="epochs a timed run")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs a timed run")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 

@@ -26,6 +26,7 @@ from .parallel import Layout
 from .state import State
 from .task import Variables
 
+SAVE_SECONDS = 10.0  # of short epochs not each is saved: writing would take longer than training
 CALL_SECONDS = 0.5  # how long one call should take: progress moves, and the cost of a call stays invisible
 
 
@@ -86,8 +87,9 @@ def fit(
       better: validation metrics -> score, a tuple that is compared from left to right; the highest is the
         best, the first of equals.
       patience: stop after this many epochs without a better score; None never stops early.
-      checkpoints: where states are saved, after every epoch; None saves nothing and can't resume.
-      checkpoint_every: save after this many steps too, for long epochs.
+      checkpoints: where states are saved: after an epoch that is the best so far or the last, and after any other
+        when `SAVE_SECONDS` have passed; None saves nothing and can't resume.
+      checkpoint_every: save after this many steps too, whatever the time.
       log_every: record the training metrics of every such step; None for about 2,000 records a run.
       journal: is told what happens.
       title: of the progress bar.
@@ -137,7 +139,7 @@ def fit(
     journal.begin(title, step, total)
     try:
         with stop_requested() as stop:
-            count = 1
+            count, saved_at = 1, time.perf_counter()
             while step < total and not progress.out_of_patience(patience):
                 count = min(count, feed.most, per_epoch - step % per_epoch)
                 if checkpoint_every:
@@ -153,8 +155,8 @@ def fit(
                 count = max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
 
                 epoch_ends, stopping = step % per_epoch == 0, stop()
-                saving = epoch_ends or stopping or bool(checkpoint_every and step % checkpoint_every == 0)
-                if saving:
+                saving = stopping or bool(checkpoint_every and step % checkpoint_every == 0)
+                if saving or epoch_ends:
                     while pending:
                         read_oldest()
                 if epoch_ends:
@@ -166,8 +168,11 @@ def fit(
                     if validation:
                         journal.record("validation", step, step / per_epoch, validation)
                     journal.say(_epoch_line(progress.epochs[-1], epochs))
+                    saving |= improved or step == total or progress.out_of_patience(patience)
+                    saving |= time.perf_counter() - saved_at >= SAVE_SECONDS
                 if saving:
                     save()
+                    saved_at = time.perf_counter()
                 if stopping and step < total:
                     raise Stopped(f"stopped after step {step} of {total}")
     finally:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from etude.train import Checkpoints
 
-OPTIONS = ["--epochs", "30", "--learning-rate", "0.05", "--model", "resnet8", "--batch-size", "32"]
+OPTIONS = [
+    "--epochs", "30", "--learning-rate", "0.05", "--model", "resnet8", "--batch-size", "32", "--checkpoint-every", "39",
+]  # fmt: skip
 
 
 def start(folder, feed, log):
