@@ -130,8 +130,7 @@ def fastest_placement(
     """The placement that a short measurement finds fastest.
 
     What is usually best comes first: vmap on accelerators; on CPUs one member at a time on each device. The
-    other is compiled and measured only where it could pay: a run shorter than the time it takes to compile twice
-    has nothing to gain.
+    other is compiled and measured only in runs so long that this is a small part of them.
 
     Args:
       probe: placement -> function that takes this many steps with all members and waits for them.
@@ -151,7 +150,7 @@ def fastest_placement(
 
     takes = [probe(first)]
     compile_seconds = seconds(takes[0], 1)
-    if first == second or seconds(takes[0], PROBE_STEPS) * steps < 2 * compile_seconds:
+    if first == second or seconds(takes[0], PROBE_STEPS) * steps < WORTH_MEASURING * compile_seconds:
         return first
     takes.append(probe(second))
     seconds(takes[1], 1)
@@ -163,6 +162,7 @@ def fastest_placement(
 
 PROBE_STEPS, PROBE_ROUNDS = 5, 3
 CLEARLY_FASTER = 0.9
+WORTH_MEASURING = 20  # times as long as compilation: then the measurement takes less than a tenth of the run
 
 
 def create_population(task: Task, make_optimizer: MakeOptimizer, members: Members, *, ema: bool = False) -> Member:
