@@ -31,7 +31,7 @@ from .checkpoint import Checkpoints
 from .evaluate import fill, per_example_metrics
 from .feed import LONGEST_STRETCH, Feed, epoch_batches, is_resident, stretch
 from .journal import Journal
-from .loop import CALL_SECONDS, Stopped, stop_requested
+from .loop import CALL_SECONDS, SAVE_SECONDS, Stopped, stop_requested
 from .optimizers import MakeOptimizer
 from .parallel import check_batch_size
 from .state import State, create_state
@@ -448,7 +448,7 @@ def fit_population(
       epochs: passes through the training examples.
       validate: placed stack of variables -> {metric: [members]}, called after every epoch.
       better: as of `fit`, on arrays [members].
-      checkpoints: where the population is saved, after every epoch.
+      checkpoints: where the population is saved: after the last epoch, and others when `loop.SAVE_SECONDS` have passed.
       journal: is told what happens; records the median member.
       title: of the progress bar.
     Returns: `PopulationFitted`.
@@ -475,6 +475,7 @@ def fit_population(
     journal.begin(title, step, total)
     try:
         with stop_requested() as stop:
+            saved_at = time.perf_counter()
             while step < total:
                 rows, count = [], 1
                 while step < (len(done) + 1) * per_epoch:
@@ -507,7 +508,9 @@ def fit_population(
                             split, step, len(done), {f"{k}_median": _median(v) for k, v in done[-1][split].items()}
                         )
                 journal.say(_epoch_line(done[-1], epochs, int(np.sum(alive))))
-                if checkpoints:
+                # The best members so far are part of what is saved, so that no epoch must be.
+                if checkpoints and (step == total or stop() or time.perf_counter() - saved_at >= SAVE_SECONDS):
+                    saved_at = time.perf_counter()
                     journal.flush()
                     logical = where.logical(_Kept(stack, best, best_epoch))
                     record = {
