@@ -68,13 +68,21 @@ def map_examples(
     Returns: variables -> {name: [len(source), …]}.
     Raises: ValueError if `batch_size` is not positive or the split is empty.
     """
+    batch_size = evaluation_batch(source, batch_size)
+    make = _resident if is_resident(source, resident) else _streaming
+    return make(function, source, batch_size)
+
+
+def evaluation_batch(source: data.Source, batch_size: int) -> int:
+    """How many examples of a split are looked at at once: `batch_size`, or all where there are fewer.
+
+    Raises: ValueError if `batch_size` is not positive or the split is empty.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     if not len(source):
         raise ValueError(f"{source.name} has no {source.split} examples.")
-    batch_size = min(batch_size, len(source))
-    make = _resident if is_resident(source, resident) else _streaming
-    return make(function, source, batch_size)
+    return min(batch_size, len(source))
 
 
 def _resident(function: Callable, source: data.Source, batch_size: int):

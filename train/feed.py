@@ -60,11 +60,16 @@ def feed(
       resident: True or False to choose; None leaves it to the size of the examples (`RESIDENT_LIMIT`).
     Raises: ValueError if `batch_size` is not positive, does not fit the devices or exceeds the data.
     """
-    check_batch_size(batch_size, where.devices)
-    if batch_size > len(source):
-        raise ValueError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
+    check_batch(source, batch_size, where.devices)
     make = _resident if is_resident(source, resident) else _streaming
     return make(step, source, batch_size, seed, where)
+
+
+def check_batch(source: data.Source, batch_size: int, devices: int) -> None:
+    """Raises ValueError unless a batch is positive, cuts evenly over the devices and does not exceed the data."""
+    check_batch_size(batch_size, devices)
+    if batch_size > len(source):
+        raise ValueError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
 
 
 def is_resident(source: data.Source, resident: bool | None) -> bool:

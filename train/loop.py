@@ -152,7 +152,7 @@ def fit(
                     read_oldest()
                 # One call behind, the time between two calls is that of the slower of device and host.
                 seconds = time.perf_counter() - began
-                count = max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
+                count = next_count(count, seconds)
 
                 epoch_ends, stopping = step % per_epoch == 0, stop()
                 saving = stopping or bool(checkpoint_every and step % checkpoint_every == 0)
@@ -190,6 +190,11 @@ def fit(
         best_step = progress.best_step or step
         best_variables = best_variables if best_variables is not None else last.variables
     return Fitted(last, best_variables, best_step, tuple(progress.epochs), step < total)
+
+
+def next_count(count: int, seconds: float) -> int:
+    """How many steps the next call should take, where `count` took `seconds`: about `CALL_SECONDS`, at most doubled."""
+    return max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
 
 
 class _Progress:

@@ -28,12 +28,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from .. import data
 from .checkpoint import Checkpoints
-from .evaluate import fill, per_example_metrics
-from .feed import LONGEST_STRETCH, Feed, epoch_batches, is_resident, stretch
+from .evaluate import evaluation_batch, fill, per_example_metrics
+from .feed import LONGEST_STRETCH, Feed, check_batch, epoch_batches, is_resident, stretch
 from .journal import Journal
-from .loop import CALL_SECONDS, SAVE_SECONDS, Stopped, stop_requested
+from .loop import SAVE_SECONDS, Stopped, next_count, stop_requested
 from .optimizers import MakeOptimizer
-from .parallel import check_batch_size
 from .state import State, create_state
 from .step import Step
 from .task import Task, Variables
@@ -306,9 +305,7 @@ def population_feed(
       examples: the source's arrays, where they have been read already.
     Raises: ValueError if `batch_size` is not positive or exceeds the data.
     """
-    check_batch_size(batch_size, 1)
-    if batch_size > len(source):
-        raise ValueError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
+    check_batch(source, batch_size, 1)
     seeds = [int(seed) for seed in np.unique(members.seeds)]
     if is_resident(source, resident):
         examples = source.arrays() if examples is None else examples
@@ -373,11 +370,7 @@ def population_evaluator(
     Returns: placed stack of variables -> {metric: [members] float64}.
     Raises: ValueError if `batch_size` is not positive or the split is empty.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    if not len(source):
-        raise ValueError(f"{source.name} has no {source.split} examples.")
-    batch_size = min(batch_size, len(source))
+    batch_size = evaluation_batch(source, batch_size)
     rows_of = per_example_metrics(task)
 
     def sums(variables, batch, counted):
@@ -489,7 +482,7 @@ def fit_population(
                     middle = np.median(loss[np.isfinite(loss)]) if alive else math.nan
                     journal.progress(step, f"median loss {middle:.3f}, {alive} of {members} members")
                     seconds = time.perf_counter() - began
-                    count = max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
+                    count = next_count(count, seconds)
                 variables = stack.state.variables
                 validation = dict(validate(variables)) if validate else {}
                 alive = where.logical(stack.diverged_at) < 0
