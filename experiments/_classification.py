@@ -241,7 +241,8 @@ class Problem:
         shift = height // 8 if self.config.shift is None else self.config.shift
         steps = [partial(augment.random_shift, padding=shift)] if shift else []
         steps += [augment.random_flip] if self.config.flip else []
-        return augment.per_example(augment.chain(*steps)) if steps else None
+        augmented = augment.per_example(augment.chain(*steps))
+        return (lambda key, batch, hyper: augmented(key, batch)) if steps else None
 
 
 EVALUATION_BATCH = 256

@@ -1,129 +1,36 @@
-"""The layers that all networks here are made of. Every convolution goes through `conv`, and only through it.
+"""Layers that networks share and flax lacks, or has with other constants: convolution, normalisation, dropout.
 
-One door for all convolutions, because their derivatives are the slow part on a CPU and are computed otherwise
-there without any network knowing.
+Rates of dropout may be traced, so that a population can vary them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from .convolution import conv
+
 # Variance 2 / fan-out keeps the size of gradients through ReLU layers (He et al. 2015b, section 2.2).
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    strides: tuple[int, int] = (1, 1),
-    padding: str | Sequence[tuple[int, int]] = "SAME",
-    groups: int = 1,
-) -> jax.Array:
-    """2-D convolution as libraries mean it: cross-correlation, Σ x[i + k, j + l] w[k, l].
-
-    The convolution of mathematics (and of the lecture's slides) has the kernel flipped along both axes.
-
-    Args:
-      x: [batch, height, width, channel].
-      kernel: [height, width, channel / groups, features].
-      strides: steps between outputs, vertical and horizontal.
-      padding: "SAME", "VALID" or ((top, bottom), (left, right)) zeros.
-      groups: channels and features are cut into as many parts, each convolved alone.
-    Returns: [batch, height', width', features].
-    Raises: ValueError if the ranks are not 4 or the channels do not match.
-    """
-    if x.ndim != 4 or kernel.ndim != 4:
-        raise ValueError(f"conv wants x and kernel of rank 4; they are {x.shape} and {kernel.shape}.")
-    if x.shape[-1] != kernel.shape[2] * groups:
-        raise ValueError(f"x has {x.shape[-1]} channels; the kernel {kernel.shape} wants {kernel.shape[2] * groups}.")
-    if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    padding = tuple((int(low), int(high)) for low, high in padding)
-    if groups > 1:
-        return _lax_conv(x, kernel, strides, padding, groups)
-    return _conv(x, kernel, tuple(strides), padding)
-
-
-def _lax_conv(x, kernel, strides, padding, groups=1):
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-# On a CPU, XLA runs the derivatives of a convolution inside a loop (`lax.scan`, `fori_loop`) about thirty times
-# slower than outside (39 against 1,168 ms for four layers of 16 channels), but not the convolution itself. So
-# there the derivative for the input is written as a plain convolution, and that for the kernel as one matrix
-# product per tap. Other platforms keep XLA's own.
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x, kernel, strides, padding):
-    return _lax_conv(x, kernel, strides, padding)
-
-
-def _conv_forward(x, kernel, strides, padding):
-    return _lax_conv(x, kernel, strides, padding), (x, kernel)
-
-
-def _conv_backward(strides, padding, residuals, g):
-    x, kernel = residuals
-
-    def by_xla(x, kernel, g):
-        return jax.vjp(lambda x, kernel: _lax_conv(x, kernel, strides, padding), x, kernel)[1](g)
-
-    def by_taps(x, kernel, g):
-        return _input_gradient(x, kernel, g, strides, padding), _kernel_gradient(x, kernel, g, strides, padding)
-
-    return jax.lax.platform_dependent(x, kernel, g, cpu=by_taps, default=by_xla)
-
-
-_conv.defvjp(_conv_forward, _conv_backward)
-
-
-def _input_gradient(x, kernel, g, strides, padding):
-    """The transposed convolution: zeros between the rows of g, then a convolution with the flipped kernel."""
-    interior = [(0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0)]
-    g = jax.lax.pad(g, jnp.zeros((), g.dtype), interior)
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    pads = tuple(
-        (size - 1 - low, x.shape[axis] - g.shape[axis] + low)
-        for axis, size, (low, _) in zip((1, 2), kernel.shape[:2], padding, strict=True)
-    )
-    return _lax_conv(g, flipped, (1, 1), pads)
-
-
-def _kernel_gradient(x, kernel, g, strides, padding):
-    """dL/dw[k, l] = Σ x[i·stride + k, j·stride + l]ᵀ g[i, j], one matrix product for each (k, l)."""
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0)])
-    spans = [(count - 1) * stride + 1 for count, stride in zip(g.shape[1:3], strides, strict=True)]
-
-    def tap(k, l):  # noqa: E741  (the lecture's names)
-        rows = x[:, k : k + spans[0] : strides[0], l : l + spans[1] : strides[1]]
-        return jnp.einsum("bijc,bijd->cd", rows, g, preferred_element_type=jnp.float32)
-
-    taps = [[tap(k, l) for l in range(kernel.shape[1])] for k in range(kernel.shape[0])]  # noqa: E741
-    return jnp.stack([jnp.stack(row) for row in taps]).astype(kernel.dtype)
-
-
 class Conv(nn.Module):
-    """A square convolution that pads `kernel_size // 2` zeros on each side, whatever the stride, as PyTorch does.
+    """A square convolution that pads the same number of zeros on each side, whatever the stride, as PyTorch does.
 
     ("SAME" would pad a strided convolution unevenly.)
+
+    padding: zeros on each side; by default kernel_size // 2.
+    groups: into how many parts channels and features are cut, each convolved alone.
     """
 
     features: int
     kernel_size: int
     stride: int = 1
+    padding: int | None = None
+    groups: int = 1
     use_bias: bool = False
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -132,15 +39,96 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channel] -> [batch, height', width', features]."""
-        size, pad = self.kernel_size, self.kernel_size // 2
-        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features), self.param_dtype)
+        size, pad = self.kernel_size, self.kernel_size // 2 if self.padding is None else self.padding
+        shape = (size, size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         y = conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             strides=(self.stride, self.stride),
             padding=((pad, pad), (pad, pad)),
+            groups=self.groups,
         )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             y = y + bias.astype(self.dtype)
         return y
+
+
+def batch_norm(module: Any, train: bool, *, name: str, scale_init=nn.initializers.ones) -> nn.BatchNorm:
+    """BatchNorm with the paper's constants, as torch has them: running averages decay by 0.9 a step.
+
+    PyTorch's running variance is the unbiased one, this is the biased one of the batch; the two differ by
+    n / (n - 1).
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        axis_name=module.axis_name if train else None,
+        # E[x²] − E[x]² loses digits where the mean is large; two passes do not.
+        use_fast_variance=False,
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        scale_init=scale_init,
+        name=name,
+    )
+
+
+def dropout(
+    key: jax.Array, x: jax.Array, rate: jax.typing.ArrayLike, *, shared_axes: tuple[int, ...] = ()
+) -> jax.Array:
+    """Sets entries to 0 with probability `rate` and scales the others by 1 / (1 − rate), so that the mean stays.
+
+    Read as an ensemble, each draw is one thinned network, and the network without dropout is about their average
+    (Srivastava et al. 2014, section 1).
+
+    Args:
+      key: one key.
+      x: any shape.
+      rate: in [0, 1); at 1 everything is 0. May be traced.
+      shared_axes: axes along which entries fall together: all but the first for `stochastic_depth`.
+    Returns: as `x`.
+    Raises: ValueError for a concrete rate outside [0, 1].
+    """
+    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(rate) <= 1:
+        raise ValueError(f"The rate of dropout is {rate}; it must be in [0, 1].")
+    rate = jnp.asarray(rate, jnp.float32)
+    shape = [1 if axis in shared_axes else size for axis, size in enumerate(x.shape)]
+    kept = jax.random.uniform(key, shape) >= rate
+    scale = jnp.where(rate < 1, 1 / jnp.maximum(1 - rate, jnp.finfo(jnp.float32).tiny), 0)
+    return x * jnp.where(kept, scale, 0).astype(x.dtype)
+
+
+def stochastic_depth(key: jax.Array, branch: jax.Array, rate: jax.typing.ArrayLike) -> jax.Array:
+    """Drops the residual branch of whole examples with probability `rate` and scales the others by 1 / (1 − rate).
+
+    Huang et al. 2016 scale at prediction instead, which is the same in the mean. timm calls it drop path.
+
+    Args:
+      key: one key.
+      branch: [batch, ...], what is about to be added to its shortcut.
+      rate: as of `dropout`.
+    Returns: as `branch`.
+    Raises: ValueError for a concrete rate outside [0, 1].
+    """
+    return dropout(key, branch, rate, shared_axes=tuple(range(1, branch.ndim)))
+
+
+class Dropout(nn.Module):
+    """`dropout` in training, the identity at prediction. Draws from the stream "dropout".
+
+    rate: may be traced; a concrete 0 costs nothing.
+    whole_examples: `stochastic_depth` instead.
+    """
+
+    rate: Any = 0.0
+    whole_examples: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Any shape -> the same."""
+        if not train or (not isinstance(self.rate, jax.Array) and self.rate == 0):
+            return x
+        drop = stochastic_depth if self.whole_examples else dropout
+        return drop(self.make_rng("dropout"), x, self.rate)

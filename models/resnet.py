@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from .layers import Conv
+from .layers import Conv, batch_norm
 
 
 class Block(nn.Module):
@@ -175,26 +175,6 @@ class ResNet(nn.Module):
             length=blocks - 1,
         )
         return rest(block(name=f"layer{stage + 1}_rest"), x, None)[0]
-
-
-def batch_norm(module: Any, train: bool, *, name: str, scale_init=nn.initializers.ones) -> nn.BatchNorm:
-    """BatchNorm with the paper's constants, as torch has them: running averages decay by 0.9 a step.
-
-    PyTorch's running variance is the unbiased one, this is the biased one of the batch; the two differ by
-    n / (n - 1).
-    """
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
-        axis_name=module.axis_name if train else None,
-        # E[x²] − E[x]² loses digits where the mean is large; two passes do not.
-        use_fast_variance=False,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        scale_init=scale_init,
-        name=name,
-    )
 
 
 def cifar(depth: int, *, block: type[Block] = BasicBlock, **fields: Any) -> ResNet:

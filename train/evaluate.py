@@ -45,7 +45,7 @@ def per_example_metrics(task: Task) -> Callable[[Variables, Batch], dict[str, ja
     def metrics(variables, batch):
         model_state = {name: value for name, value in variables.items() if name != "params"}
         # Nothing is random at prediction: the key is there for the signature.
-        _, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False)
+        _, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False, {})
         return dict(aux.metrics)
 
     return metrics

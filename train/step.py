@@ -26,7 +26,7 @@ def make_step(
     make_optimizer: MakeOptimizer,
     make_schedule: Callable[[Hyper], optax.Schedule],
     *,
-    augment: Callable[[jax.Array, Batch], Batch] | None = None,
+    augment: Callable[[jax.Array, Batch, Hyper], Batch] | None = None,
     accumulate: int = 1,
     ema_decay: float | None = None,
     axis_name: str | None = None,
@@ -38,7 +38,7 @@ def make_step(
       make_optimizer: (learning rate, hyper) -> optax transformation; it is given `value` (the batch's mean metric
         `loss`), `grad` and `value_fn` (params -> loss of the batch, as a whole even where it is cut) besides.
       make_schedule: hyper -> (step -> learning rate).
-      augment: (key, batch) -> batch, or None. Draws per example, so that it sees neither batches nor devices.
+      augment: (key, batch, hyper) -> batch, or None. Draws per example, so that it sees neither batches nor devices.
       accumulate: into how many parts the batch is cut; their gradients are averaged before the update.
         The same update as for the whole batch, up to BatchNorm, whose statistics are those of a part.
       ema_decay: decay of the moving average in `state.ema`, in (0, 1), reached slowly:
@@ -56,7 +56,7 @@ def make_step(
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         augment_key, model_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         if augment is not None:
-            batch = augment(augment_key, batch)
+            batch = augment(augment_key, batch, state.hyper)
         if axis_name is not None:
             model_key = jax.random.fold_in(model_key, jax.lax.axis_index(axis_name))
 
@@ -68,7 +68,7 @@ def make_step(
         optimizer = optax.with_extra_args_support(make_optimizer(learning_rate, state.hyper))
 
         def value_fn(params):
-            return task.loss(params, state.model_state, batch, model_key, True)[0]
+            return task.loss(params, state.model_state, batch, model_key, True, state.hyper)[0]
 
         # What optax calls extra arguments; an optimizer takes those it knows. Differentiating an average over pmap's
         # axis would count it once per replica, so there is no `value_fn` there.
@@ -97,7 +97,7 @@ def _mean_gradients(task: Task, state: State, batch: Batch, key: jax.Array, part
 
     def one(model_state, batch, key):
         gradient = jax.value_and_grad(task.loss, has_aux=True)
-        (_, aux), gradients = gradient(state.params, model_state, batch, key, True)
+        (_, aux), gradients = gradient(state.params, model_state, batch, key, True, state.hyper)
         return gradients, aux.model_state, jax.tree.map(jnp.mean, dict(aux.metrics))
 
     if parts == 1:

@@ -6,7 +6,7 @@ losses and input normalisation are closed over by whoever builds one; `classific
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,11 +36,12 @@ class Task:
     """A problem to train on.
 
     init: key -> variables: `params` and the collections of model state.
-    loss: (params, model_state, batch, key, train) -> (scalar mean loss, `Aux`).
+    loss: (params, model_state, batch, key, train, hyper) -> (scalar mean loss, `Aux`). hyper: the state's traced
+      hyperparameters in training; {} at prediction, which depends on none.
     """
 
     init: Callable[[jax.Array], Variables]
-    loss: Callable[[Any, Variables, Batch, jax.Array, bool], tuple[jax.Array, Aux]]
+    loss: Callable[[Any, Variables, Batch, jax.Array, bool, Mapping[str, jax.Array]], tuple[jax.Array, Aux]]
 
 
 def classification(
@@ -49,6 +50,7 @@ def classification(
     *,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     label_smoothing: float = 0.0,
+    traced_fields: Sequence[str] = (),
 ) -> Task:
     """Softmax classification of `batch["image"]` into `batch["label"]`.
 
@@ -58,17 +60,20 @@ def classification(
       preprocess: images of the data set -> images for the model, at training and at prediction alike
         (normalisation; augmentation belongs to `make_step`).
       label_smoothing: mass moved from the label to the uniform distribution, in training only, in [0, 1).
+      traced_fields: fields of the model that training takes from the hyperparameters of these names, such as
+        "dropout", so that a population can vary them.
     Returns: a task whose metrics are `loss` and `accuracy` per example.
     """
 
     def init(key):
         return model.init({"params": key}, preprocess(jnp.zeros((1, *image_shape), jnp.uint8)), train=False)
 
-    def loss(params, model_state, batch, key, train):
+    def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}
         images = preprocess(batch["image"])
         if train:
-            logits, updated = model.apply(
+            traced = model.clone(**{name: hyper[name] for name in traced_fields})
+            logits, updated = traced.apply(
                 variables, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
             )
             model_state = {**model_state, **updated}

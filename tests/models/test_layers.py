@@ -1,83 +1,45 @@
-"""The one convolution, against sums written out and against XLA's own derivatives."""
+"""Dropout and stochastic depth: means, independence and traced rates."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etude.models.layers import conv
-
-SHAPES = [  # height, width, kernel, stride, padding
-    (8, 8, 3, 1, ((1, 1), (1, 1))),
-    (7, 9, 3, 2, ((1, 1), (1, 1))),
-    (8, 8, 1, 2, ((0, 0), (0, 0))),
-    (11, 10, 7, 2, ((3, 3), (3, 3))),
-    (9, 9, 3, 2, "VALID"),
-    (10, 7, 3, 3, "SAME"),
-    (6, 6, 3, 1, ((0, 2), (2, 0))),
-]
+from etude.models.layers import Dropout, dropout, stochastic_depth
 
 
-def arrays(height, width, size):
-    rng = np.random.default_rng(0)
-    return jnp.asarray(rng.normal(size=(2, height, width, 3)), jnp.float32), jnp.asarray(
-        rng.normal(size=(size, size, 3, 4)), jnp.float32
-    )
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean_and_drops_the_rate(rate):
+    y = np.asarray(dropout(jax.random.key(0), jnp.ones((1000, 400)), rate))
+    dropped = (y == 0).mean()
+    spread = np.sqrt(rate * (1 - rate) / y.size)
+    assert abs(dropped - rate) < 5 * spread
+    np.testing.assert_allclose(y[y != 0], 1 / (1 - rate), rtol=1e-6)
 
 
-def reference(x, kernel, stride, padding):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+def test_stochastic_depth_drops_whole_examples():
+    y = np.asarray(stochastic_depth(jax.random.key(1), jnp.ones((4000, 3, 2)), 0.25)).reshape(4000, -1)
+    assert ((y == 0).all(1) | (y != 0).all(1)).all()
+    assert abs((y[:, 0] == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
 
 
-def test_conv_is_the_sum_of_products_over_the_kernels_window():
-    x, kernel = arrays(5, 5, 3)
-    padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    expected = np.zeros((2, 3, 3, 4))
-    for i in range(3):
-        for j in range(3):
-            window = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
-            expected[:, i, j] = np.einsum("bklc,klcd->bd", window, np.asarray(kernel))
-    measured = conv(x, kernel, strides=(2, 2), padding=((1, 1), (1, 1)))
-    np.testing.assert_allclose(measured, expected, rtol=1e-5, atol=1e-5)
+def test_a_population_of_rates_equals_each_alone():
+    x, rates = jnp.arange(1.0, 13.0).reshape(3, 4), jnp.array([0.0, 0.3, 1.0])
+    together = jax.vmap(lambda rate: dropout(jax.random.key(2), x, rate))(rates)
+    for i, rate in enumerate([0.0, 0.3, 1.0]):
+        np.testing.assert_array_equal(together[i], dropout(jax.random.key(2), x, rate))
+    np.testing.assert_array_equal(together[0], x)
+    np.testing.assert_array_equal(together[2], 0 * x)
 
 
-@pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), SHAPES)
-def test_its_derivatives_are_those_of_lax_in_and_out_of_loops(height, width, size, stride, padding):
-    x, kernel = arrays(height, width, size)
-    g = jnp.cos(jnp.arange(reference(x, kernel, stride, padding).size)).reshape(
-        reference(x, kernel, stride, padding).shape
-    )
-    loss = lambda x, k: (conv(x, k, strides=(stride, stride), padding=padding) * g).sum()  # noqa: E731
-    expected = jax.grad(lambda x, k: (reference(x, k, stride, padding) * g).sum(), (0, 1))(x, kernel)
-    looped = lambda x, k: jax.lax.map(lambda _: jax.grad(loss, (0, 1))(x, k), jnp.arange(2))  # noqa: E731
-    for measured in (
-        jax.grad(loss, (0, 1))(x, kernel),
-        jax.tree.map(lambda y: y[1], jax.jit(looped)(x, kernel)),
-    ):
-        for one, other in zip(measured, expected, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.abs(other).max()))
+@pytest.mark.parametrize("whole_examples", [False, True])
+def test_the_layer_is_off_at_prediction(whole_examples):
+    x = jnp.ones((64, 5))
+    layer = Dropout(jnp.float32(0.5), whole_examples)
+    rngs = {"dropout": jax.random.key(3)}
+    np.testing.assert_array_equal(layer.apply({}, x, False), x)
+    assert not np.array_equal(layer.apply({}, x, True, rngs=rngs), x)
 
 
-def test_hessian_vector_products_and_vmap_go_through():
-    x, kernel = arrays(6, 6, 3)
-    loss = lambda f: lambda k: jnp.sum(jnp.tanh(f(x, k)) ** 2)  # noqa: E731
-    ours = loss(lambda x, k: conv(x, k, strides=(2, 2), padding=((1, 1), (1, 1))))
-    theirs = loss(lambda x, k: reference(x, k, 2, ((1, 1), (1, 1))))
-    hvp = lambda f: jax.jvp(jax.grad(f), (kernel,), (jnp.sin(kernel),))[1]  # noqa: E731
-    np.testing.assert_allclose(hvp(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
-    kernels = jnp.stack([kernel, 2 * kernel])
-    np.testing.assert_allclose(
-        jax.vmap(jax.grad(ours))(kernels), jax.vmap(jax.grad(theirs))(kernels), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_groups_and_wrong_shapes():
-    x, kernel = arrays(6, 6, 3)
-    depthwise = conv(x, kernel[:, :, :1, :3], groups=3)
-    alone = conv(x[..., 1:2], kernel[:, :, :1, 1:2])
-    np.testing.assert_allclose(depthwise[..., 1:2], alone, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="3 channels"):
-        conv(x, kernel[:, :, :2])
-    with pytest.raises(ValueError, match="rank 4"):
-        conv(x[0], kernel)
+def test_a_rate_outside_zero_and_one_is_an_error():
+    with pytest.raises(ValueError, match=r"rate of dropout is 1\.5"):
+        dropout(jax.random.key(0), jnp.ones(3), 1.5)

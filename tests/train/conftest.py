@@ -58,7 +58,7 @@ class Problem:
             self.task,
             make_optimizer,
             constant_schedule,
-            augment=shift if augmented else None,
+            augment=(lambda key, batch, hyper: shift(key, batch)) if augmented else None,
             axis_name=self.where.axis_name,
             ema_decay=0.9 if ema else None,
             **options,

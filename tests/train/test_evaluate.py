@@ -13,7 +13,7 @@ def test_the_mean_is_that_of_all_examples_whatever_the_batch_size(tools, source,
     variables = problem.state.variables
     arrays = source.arrays() | {"index": np.arange(100)}
     _, aux = problem.task.loss(
-        variables["params"], {"batch_stats": variables["batch_stats"]}, arrays, jax.random.key(0), False
+        variables["params"], {"batch_stats": variables["batch_stats"]}, arrays, jax.random.key(0), False, {}
     )
     evaluate = train.evaluator(problem.task, source, batch_size=batch_size, resident=resident)
     measured = evaluate(variables)

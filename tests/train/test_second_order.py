@@ -118,7 +118,7 @@ def test_newton_without_the_loss_says_what_it_needs():
 def linear_regression():
     init = lambda key: {"params": {"kernel": jax.random.normal(key, (3,))}}  # noqa: E731
 
-    def loss(params, model_state, batch, key, train):
+    def loss(params, model_state, batch, key, train, hyper):
         per_example = (batch["x"] @ params["kernel"] - batch["y"]) ** 2
         return per_example.mean(), Aux(model_state, {"loss": per_example})
 

@@ -1,0 +1,83 @@
+"""The one convolution, against sums written out and against XLA's own derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etude.models.convolution import conv
+
+SHAPES = [  # height, width, kernel, stride, padding
+    (8, 8, 3, 1, ((1, 1), (1, 1))),
+    (7, 9, 3, 2, ((1, 1), (1, 1))),
+    (8, 8, 1, 2, ((0, 0), (0, 0))),
+    (11, 10, 7, 2, ((3, 3), (3, 3))),
+    (9, 9, 3, 2, "VALID"),
+    (10, 7, 3, 3, "SAME"),
+    (6, 6, 3, 1, ((0, 2), (2, 0))),
+]
+
+
+def arrays(height, width, size):
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.normal(size=(2, height, width, 3)), jnp.float32), jnp.asarray(
+        rng.normal(size=(size, size, 3, 4)), jnp.float32
+    )
+
+
+def reference(x, kernel, stride, padding):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def test_conv_is_the_sum_of_products_over_the_kernels_window():
+    x, kernel = arrays(5, 5, 3)
+    padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((2, 3, 3, 4))
+    for i in range(3):
+        for j in range(3):
+            window = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+            expected[:, i, j] = np.einsum("bklc,klcd->bd", window, np.asarray(kernel))
+    measured = conv(x, kernel, strides=(2, 2), padding=((1, 1), (1, 1)))
+    np.testing.assert_allclose(measured, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), SHAPES)
+def test_its_derivatives_are_those_of_lax_in_and_out_of_loops(height, width, size, stride, padding):
+    x, kernel = arrays(height, width, size)
+    g = jnp.cos(jnp.arange(reference(x, kernel, stride, padding).size)).reshape(
+        reference(x, kernel, stride, padding).shape
+    )
+    loss = lambda x, k: (conv(x, k, strides=(stride, stride), padding=padding) * g).sum()  # noqa: E731
+    expected = jax.grad(lambda x, k: (reference(x, k, stride, padding) * g).sum(), (0, 1))(x, kernel)
+    looped = lambda x, k: jax.lax.map(lambda _: jax.grad(loss, (0, 1))(x, k), jnp.arange(2))  # noqa: E731
+    for measured in (
+        jax.grad(loss, (0, 1))(x, kernel),
+        jax.tree.map(lambda y: y[1], jax.jit(looped)(x, kernel)),
+    ):
+        for one, other in zip(measured, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.abs(other).max()))
+
+
+def test_hessian_vector_products_and_vmap_go_through():
+    x, kernel = arrays(6, 6, 3)
+    loss = lambda f: lambda k: jnp.sum(jnp.tanh(f(x, k)) ** 2)  # noqa: E731
+    ours = loss(lambda x, k: conv(x, k, strides=(2, 2), padding=((1, 1), (1, 1))))
+    theirs = loss(lambda x, k: reference(x, k, 2, ((1, 1), (1, 1))))
+    hvp = lambda f: jax.jvp(jax.grad(f), (kernel,), (jnp.sin(kernel),))[1]  # noqa: E731
+    np.testing.assert_allclose(hvp(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
+    kernels = jnp.stack([kernel, 2 * kernel])
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(ours))(kernels), jax.vmap(jax.grad(theirs))(kernels), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_groups_and_wrong_shapes():
+    x, kernel = arrays(6, 6, 3)
+    depthwise = conv(x, kernel[:, :, :1, :3], groups=3)
+    alone = conv(x[..., 1:2], kernel[:, :, :1, 1:2])
+    np.testing.assert_allclose(depthwise[..., 1:2], alone, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="3 channels"):
+        conv(x, kernel[:, :, :2])
+    with pytest.raises(ValueError, match="rank 4"):
+        conv(x[0], kernel)
