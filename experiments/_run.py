@@ -34,8 +34,8 @@ class RunConfig:
     """Folder of the run; by default runs/<experiment>/<name>."""
 
     @property
-    def many_members(self) -> bool:
-        """Whether many runs train at once, so that every CPU core should be a device."""
+    def many_devices(self) -> bool:
+        """Whether work is spread over devices, so that every CPU core should be one."""
         return False
 
 

@@ -55,7 +55,7 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         **({"default": default} if default is not None else {}),
     )
-    if getattr(config, "many_members", False):
+    if getattr(config, "many_devices", False):
         _use_all_cores()
     try:
         module.main(config)
@@ -110,7 +110,7 @@ def _use_compilation_cache() -> None:
 
 
 def _use_all_cores() -> None:
-    """Makes every CPU core a device, for members that run side by side; accelerators stay as they are."""
+    """Makes every CPU core a device, for members or parts of a batch side by side; accelerators stay as they are."""
     import jax
 
     # Once devices were looked for (in a notebook, say) their number stands.

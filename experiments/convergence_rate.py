@@ -61,7 +61,7 @@ class Config(RunConfig):
     """At most this many members at a time on each device."""
 
     @property
-    def many_members(self) -> bool:
+    def many_devices(self) -> bool:
         return True
 
 

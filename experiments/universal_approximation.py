@@ -47,7 +47,7 @@ class Config(RunConfig):
     """The first of the seeds."""
 
     @property
-    def many_members(self) -> bool:
+    def many_devices(self) -> bool:
         return True
 
 

@@ -14,6 +14,8 @@ SHAPES = [  # height, width, kernel, stride, padding
     (9, 9, 3, 2, "VALID"),
     (10, 7, 3, 3, "SAME"),
     (6, 6, 3, 1, ((0, 2), (2, 0))),
+    (9, 7, 1, 2, ((1, 1), (0, 1))),
+    (12, 11, 5, 4, ((2, 2), (2, 2))),
 ]
 
 
@@ -66,10 +68,24 @@ def test_hessian_vector_products_and_vmap_go_through():
     theirs = loss(lambda x, k: reference(x, k, 2, ((1, 1), (1, 1))))
     hvp = lambda f: jax.jvp(jax.grad(f), (kernel,), (jnp.sin(kernel),))[1]  # noqa: E731
     np.testing.assert_allclose(hvp(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
+    twice = lambda f: jax.grad(lambda k: jnp.vdot(jax.grad(f)(k), jnp.sin(k)))(kernel)  # noqa: E731
+    np.testing.assert_allclose(twice(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
     kernels = jnp.stack([kernel, 2 * kernel])
     np.testing.assert_allclose(
         jax.vmap(jax.grad(ours))(kernels), jax.vmap(jax.grad(theirs))(kernels), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_groups_have_the_derivatives_of_lax(groups):
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(2, 7, 7, 8)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 8 // groups, 16)), jnp.float32)
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": groups}
+    theirs = lambda x, k: jnp.sin(jax.lax.conv_general_dilated(x, k, (2, 2), "SAME", **options)).sum()  # noqa: E731
+    ours = lambda x, k: jnp.sin(conv(x, k, strides=(2, 2), groups=groups)).sum()  # noqa: E731
+    for one, other in zip(jax.grad(ours, (0, 1))(x, kernel), jax.grad(theirs, (0, 1))(x, kernel), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_groups_and_wrong_shapes():
@@ -81,3 +97,5 @@ def test_groups_and_wrong_shapes():
         conv(x, kernel[:, :, :2])
     with pytest.raises(ValueError, match="rank 4"):
         conv(x[0], kernel)
+    with pytest.raises(ValueError, match="must divide the 4 features"):
+        conv(x, kernel[:, :, :1], groups=3)
