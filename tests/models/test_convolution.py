@@ -68,7 +68,7 @@ def test_hessian_vector_products_and_vmap_go_through():
     theirs = loss(lambda x, k: reference(x, k, 2, ((1, 1), (1, 1))))
     hvp = lambda f: jax.jvp(jax.grad(f), (kernel,), (jnp.sin(kernel),))[1]  # noqa: E731
     np.testing.assert_allclose(hvp(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
-    twice = lambda f: jax.grad(lambda k: jnp.vdot(jax.grad(f)(k), jnp.sin(k)))(kernel)  # noqa: E731
+    twice = lambda f: jax.grad(lambda k: jnp.vdot(jax.grad(f)(k), jnp.sin(kernel)))(kernel)  # noqa: E731
     np.testing.assert_allclose(twice(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
     kernels = jnp.stack([kernel, 2 * kernel])
     np.testing.assert_allclose(
