@@ -6,6 +6,7 @@ losses and input normalisation are closed over by whoever builds one; `classific
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -51,8 +52,9 @@ def classification(
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     label_smoothing: float = 0.0,
     traced_fields: Sequence[str] = (),
+    views: Callable[[Batch], jax.Array] | None = None,
 ) -> Task:
-    """Softmax classification of `batch["image"]` into `batch["label"]`.
+    """Softmax classification of `batch["image"]` into `batch["label"]`: classes, or, of mixed examples, probabilities.
 
     Args:
       model: images [batch, height, width, channel] -> logits [batch, classes].
@@ -62,7 +64,9 @@ def classification(
       label_smoothing: mass moved from the label to the uniform distribution, in training only, in [0, 1).
       traced_fields: fields of the model that training takes from the hyperparameters of these names, such as
         "dropout", so that a population can vary them.
-    Returns: a task whose metrics are `loss` and `accuracy` per example.
+      views: at prediction, batch -> images [copies, batch, height, width, channel], whose probabilities are averaged
+        (test-time augmentation); None for the image alone.
+    Returns: a task whose metrics are `loss` and `accuracy` per example, both also of probabilities as labels.
     """
 
     def init(key):
@@ -77,8 +81,14 @@ def classification(
                 variables, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
             )
             model_state = {**model_state, **updated}
-        else:
+        elif views is None:
             logits: Any = model.apply(variables, images, train=False)
+        else:
+            of_views: Any = jax.lax.map(
+                lambda view: model.apply(variables, preprocess(view), train=False), views(batch)
+            )
+            # The logarithm of the mean probability, but finite where that is too small a number.
+            logits = jax.nn.logsumexp(jax.nn.log_softmax(of_views), axis=0) - math.log(len(of_views))
         per_example = losses.cross_entropy(logits, batch["label"], label_smoothing=label_smoothing if train else 0.0)
         return per_example.mean(), Aux(
             model_state, {"loss": per_example, "accuracy": metrics.accuracy(logits, batch["label"])}

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etude.data import augment
+from etude.data import augment, colour, geometry
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from scipy import stats
 
 IMAGE = jnp.arange(1, 6 * 5 * 2 + 1, dtype=jnp.uint8).reshape(6, 5, 2)  # no pixel is 0, none twice
 BOTH = augment.chain(partial(augment.random_shift, padding=2), augment.random_flip)
@@ -17,8 +18,37 @@ KEYS = jax.random.split(jax.random.key(1), 400)
 keys = st.integers(0, 2**32 - 1).map(jax.random.key)
 
 
-def batch_of(n):
-    images = jax.random.bits(jax.random.key(3), (n, 6, 5, 2), jnp.uint8)
+# Every augmentation with a strength: strength -> augmentation, a great strength, channels of an image for it.
+STRENGTHS = {
+    "flip": (lambda s: partial(augment.random_flip, probability=s), 1, 2),
+    "rotation": (lambda s: partial(augment.random_affine, degrees=s), 30, 2),
+    "scale": (lambda s: partial(augment.random_affine, scale=s), 0.5, 1),
+    "translate": (lambda s: partial(augment.random_affine, translate=s), 0.5, 3),
+    "shear": (lambda s: partial(augment.random_affine, shear=s), 20, 1),
+    "brightness": (lambda s: partial(augment.random_colour, brightness=s), 1, 1),
+    "contrast": (lambda s: partial(augment.random_colour, contrast=s), 1, 3),
+    "saturation": (lambda s: partial(augment.random_colour, saturation=s), 1, 3),
+    "hue": (lambda s: partial(augment.random_colour, hue=s), 0.5, 3),
+    "noise": (lambda s: partial(augment.random_noise, std=s), 0.3, 2),
+    "cutout": (lambda s: partial(augment.random_cutout, size=s), 4, 2),
+    "erase": (lambda s: partial(augment.random_erase, probability=s), 1, 2),
+    "augment_grey": (lambda s: partial(augment.random_augment, count=2, magnitude=s), 1, 1),
+    "augment_colour": (lambda s: partial(augment.random_augment, count=3, magnitude=s), 1, 3),
+}
+
+
+def at(name, part):
+    """An augmentation at a part of the strength that the table has for it."""
+    make, most, _ = STRENGTHS[name]
+    return make(part * most)
+
+
+def image_of(channels, dtype=jnp.uint8, shape=(7, 6)):
+    return jax.random.bits(jax.random.key(4), (*shape, channels), jnp.uint8).astype(dtype)
+
+
+def batch_of(n, channels=2):
+    images = jax.random.bits(jax.random.key(3), (n, 6, 5, channels), jnp.uint8)
     return {"image": images, "label": jnp.arange(n) % 3, "index": 7 * jnp.arange(n, dtype=jnp.int32) + 1}
 
 
@@ -43,6 +73,168 @@ def test_a_flip_mirrors_left_to_right_half_of_the_time():
     same = (flipped == np.asarray(IMAGE)).all((1, 2, 3))
     assert (mirrored ^ same).all()
     assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(KEYS))  # 5 standard errors
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_a_strength_may_be_traced_and_nothing_changes_at_zero(name, dtype, key):
+    image = image_of(STRENGTHS[name][2], dtype)
+    varied = jax.jit(jax.vmap(lambda part: at(name, part)(key, image)))(jnp.array([0.0, 1.0]))
+    assert (varied.dtype, varied.shape) == (dtype, (2, *image.shape))
+    np.testing.assert_array_equal(varied[0], image)
+    np.testing.assert_array_equal(at(name, 0.0)(key, image), image)
+    # Compiled with the strength known, values may be rounded the other way.
+    np.testing.assert_allclose(varied[1].astype(float), at(name, 1.0)(key, image).astype(float), atol=1)
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_an_augmentation_differs_between_keys_and_stays_within_the_range_of_pixels(name):
+    image = image_of(STRENGTHS[name][2], jnp.float32)
+    images = np.asarray(jax.vmap(lambda k: at(name, 0.6)(k, image))(KEYS[:50]))
+    assert (images != images[0]).any()
+    assert 0 <= images.min() <= images.max() <= 255.01  # the four weights of a pixel may add up to a little over 1
+
+
+@pytest.mark.parametrize("strength", [-0.5, float("nan"), 1e9])
+@pytest.mark.parametrize("name", [name for name in STRENGTHS if name not in ("scale", "cutout")])
+def test_a_strength_out_of_range_is_refused(name, strength, key):
+    with pytest.raises(ValueError, match=r"between 0 and .*, got"):
+        at(name, strength)(key, image_of(STRENGTHS[name][2]))
+
+
+@pytest.mark.parametrize("name", ["scale", "cutout"])
+def test_a_negative_size_is_refused(name, key):
+    with pytest.raises(ValueError, match=r"between 0 and .*, got -2"):
+        STRENGTHS[name][0](-2)(key, image_of(2))
+
+
+def test_a_flip_is_as_frequent_as_its_probability():
+    flipped = np.asarray(jax.vmap(lambda k: augment.random_flip(k, IMAGE, probability=0.1))(KEYS))
+    often = (flipped[:, 0, 0] != np.asarray(IMAGE)[0, 0]).any(-1).mean()
+    assert abs(often - 0.1) < 5 * np.sqrt(0.09 / len(KEYS))  # 5 standard errors
+
+
+def test_a_random_affine_map_applies_what_draw_affine_draws(key):
+    strengths = {"degrees": 20, "scale": 0.2, "translate": 0.1, "shear": 10}
+    matrix = geometry.draw_affine(key, IMAGE.shape, **strengths)
+    np.testing.assert_array_equal(augment.random_affine(key, IMAGE, **strengths), geometry.affine_image(IMAGE, matrix))
+
+
+def test_brightness_and_contrast_are_drawn_uniformly_around_one():
+    image = jnp.array([50.0, 100.0]).reshape(1, 2, 1)
+    light = np.asarray(jax.vmap(lambda k: augment.random_colour(k, image, brightness=0.4))(KEYS))[:, 0, :, 0]
+    spread = np.asarray(jax.vmap(lambda k: augment.random_colour(k, image, contrast=0.4))(KEYS))[:, 0, :, 0]
+    np.testing.assert_allclose(light[:, 1], 2 * light[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(spread.mean(1), 75, rtol=1e-6)
+    for factors in (light[:, 0] / 50, (spread[:, 1] - spread[:, 0]) / 50):
+        assert stats.kstest(factors, "uniform", (0.6, 0.8)).pvalue > 1e-4
+
+
+def test_saturation_and_hue_need_three_channels_even_if_traced(key):
+    for change in ("saturation", "hue"):
+        with pytest.raises(ValueError, match="3 channels"):
+            augment.random_colour(key, image_of(1), **{change: 0.1})
+        with pytest.raises(ValueError, match="3 channels"):
+            jax.jit(lambda s, change=change: augment.random_colour(key, image_of(1), **{change: s}))(0.0)
+    for function in (augment.random_colour, partial(augment.random_augment, count=1, magnitude=1)):
+        with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
+            function(key, image_of(2))
+
+
+def test_noise_has_mean_zero_and_the_deviation_asked_for(key):
+    grey = jnp.full((80, 80, 2), 128, jnp.uint8)
+    noise = np.asarray(augment.random_noise(key, grey, std=0.1)).astype(float) - 128
+    assert abs(noise.mean()) < 5 * 25.5 / np.sqrt(noise.size)  # 5 standard errors
+    assert abs(noise.std() - 25.5) < 5 * 25.5 / np.sqrt(2 * noise.size)
+    assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 5 / 80
+
+
+@pytest.mark.parametrize(("size", "side"), [(1, 1), (2, 2), (3, 3), (3.4, 3)])
+def test_a_cutout_is_a_square_around_any_pixel_cut_at_the_borders(size, side):
+    white = jnp.full((8, 6, 2), 255, jnp.uint8)
+    out = np.asarray(jax.vmap(lambda k: augment.random_cutout(k, white, size=size))(KEYS))
+    covered = (out == 0).all(-1)
+    assert (covered == (out == 0).any(-1)).all()
+    tops = [np.flatnonzero(mask.any(1)) for mask in covered]
+    assert max(len(rows) for rows in tops) == side
+    assert (covered.sum((1, 2)) == [m.any(1).sum() * m.any(0).sum() for m in covered]).all()  # rectangles
+    inside = (covered.sum((1, 2)) == side**2).mean()
+    expected = (8 - side + 1) * (6 - side + 1) / 48
+    assert abs(inside - expected) < 5 * np.sqrt(0.25 / len(KEYS))
+
+
+def test_a_cutout_as_large_as_the_image_need_not_cover_it_and_takes_the_colour_given(key):
+    fill = jnp.array([1, 2], jnp.uint8)
+    out = augment.random_cutout(key, IMAGE, size=100, fill=fill)
+    np.testing.assert_array_equal(out, jnp.broadcast_to(fill, IMAGE.shape))
+    assert (augment.random_cutout(KEYS[0], IMAGE, size=5, fill=fill) == IMAGE).all(-1).any()
+
+
+def test_an_erased_rectangle_is_inside_and_of_uniform_area():
+    image = jnp.full((40, 40, 1), 256.0)  # no noise is as bright
+    out = np.asarray(jax.vmap(lambda k: augment.random_erase(k, image, probability=1))(KEYS))[..., 0]
+    covered = out < 256
+    rows, columns = covered.any(2).sum(1), covered.any(1).sum(1)
+    assert (covered.sum((1, 2)) == rows * columns).all()
+    # Sides are whole and at most 40, which bends the distribution by less than a part in 20.
+    assert stats.kstest(rows * columns / 1600, "uniform", (0.02, 0.38)).statistic < 0.05 + 2 / np.sqrt(len(KEYS))
+    assert (rows / columns).max() > 2.5
+    assert (columns / rows).max() > 2.5
+    noise = out[covered]
+    assert stats.kstest(noise[::100], "uniform", (0, 255)).pvalue > 1e-4
+
+
+def test_erasing_is_as_frequent_as_its_probability():
+    out = jax.vmap(lambda k: augment.random_erase(k, IMAGE, probability=0.2))(KEYS)
+    assert abs(np.asarray((out != IMAGE).any((1, 2, 3))).mean() - 0.2) < 5 * np.sqrt(0.16 / len(KEYS))
+
+
+@pytest.mark.parametrize(("channels", "operations"), [(1, 9), (3, 11)])
+def test_all_operations_and_directions_are_equally_likely(channels, operations):
+    draw = partial(augment.draw_operations, count=3, channels=channels)
+    chosen, sign = (np.asarray(x).ravel() for x in jax.vmap(draw)(KEYS))
+    counts = np.bincount(chosen)
+    assert len(counts) == operations
+    assert stats.chisquare(counts).pvalue > 1e-4
+    assert set(np.unique(sign)) == {-1, 1}
+    assert abs(sign.mean()) < 5 / np.sqrt(sign.size)
+
+
+@pytest.mark.parametrize("operation", augment.OPERATIONS)
+def test_one_drawn_operation_does_what_its_name_says(operation):
+    image = image_of(3, jnp.float32, (12, 12))
+    draw = jax.jit(partial(augment.draw_operations, count=1, channels=3))
+    apply = jax.jit(partial(augment.random_augment, count=1))
+    key = next(k for k in KEYS if augment.OPERATIONS[draw(jax.random.split(k)[0])[0][0]] == operation)
+    amount = 0.5 * float(draw(jax.random.split(key)[0])[1][0])
+    out = apply(key, image, magnitude=0.5)
+    if operation == "noise":
+        residual = np.asarray(out - image)[(np.asarray(image) > 50) & (np.asarray(image) < 205)]
+        assert abs(residual.std() / 12.75 - 1) < 0.3
+        return
+    moved = {
+        "rotate": geometry.rotation(30 * amount),
+        "zoom": geometry.zoom(1.5**amount),
+        "translate_x": geometry.translation(3.6 * amount, 0),
+        "translate_y": geometry.translation(0, 3.6 * amount),
+        "shear_x": geometry.shearing(16.7 * amount),
+        "shear_y": geometry.shearing(0, 16.7 * amount),
+    }
+    coloured = {
+        "brightness": lambda: colour.brightness(image, 1 + 0.9 * amount),
+        "contrast": lambda: colour.contrast(image, 1 + 0.9 * amount),
+        "saturation": lambda: colour.saturation(image, 1 + 0.9 * amount),
+        "hue": lambda: colour.hue(image, 0.1 * amount),
+    }
+    expected = geometry.affine_image(image, moved[operation]) if operation in moved else coloured[operation]()
+    np.testing.assert_allclose(out, jnp.clip(expected, 0, 255), atol=0.01)
+    assert (jnp.abs(out - image) > 1).any()
+
+
+def test_random_augment_of_no_operations_is_the_identity_and_of_fewer_is_refused(key):
+    np.testing.assert_array_equal(augment.random_augment(key, image_of(3), count=0, magnitude=1), image_of(3))
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        augment.random_augment(key, image_of(3), count=-1, magnitude=1)
 
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.float32])
@@ -77,6 +269,19 @@ def test_what_happens_to_an_example_depends_on_no_other_and_not_on_its_place(key
     np.testing.assert_array_equal(part, whole[chosen])
 
 
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_an_augmented_example_is_the_same_in_a_batch_and_alone(name, key):
+    augmented = jax.jit(augment.per_example(at(name, 0.8)))
+    batch = batch_of(8, STRENGTHS[name][2])
+    whole = np.asarray(augmented(key, batch)["image"])
+    alone = np.asarray(augmented(key, jax.tree.map(lambda x: x[5:6], batch))["image"])
+    # Another batch size is another program: what is rounded to integers may fall to the other side, rarely.
+    difference = np.abs(alone[0].astype(int) - whole[5])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05
+    assert (whole != np.asarray(batch["image"])).any()
+
+
 AUGMENT = jax.jit(augment.per_example(BOTH))
 
 
@@ -107,7 +312,7 @@ def test_normalised_pixels_equal_the_formula_in_float64(key):
 @pytest.mark.parametrize("shape", [(6, 5), (2, 6, 5, 1)])
 def test_an_image_of_the_wrong_rank_is_refused_with_both_ranks(key, shape):
     image = jnp.zeros(shape, jnp.uint8)
-    for function in (augment.random_flip, partial(augment.random_shift, padding=1)):
+    for function in (partial(augment.random_shift, padding=1), *(at(name, 0.5) for name in STRENGTHS)):
         with pytest.raises(ValueError, match=rf"rank 3.*wrong rank: {len(shape)}"):
             function(key, image)
 
@@ -124,10 +329,17 @@ def test_a_batch_that_does_not_fit_is_refused(key, batch, message):
         augment.per_example(augment.random_flip)(key, batch)
 
 
-def test_normalise_refuses_floats_ranks_and_moments_that_do_not_fit():
+def test_floats_are_normalised_in_the_units_of_pixels(key):
+    images = jax.random.bits(key, (3, 4, 4, 2), jnp.uint8)
+    moments = np.array([0.3, 0.5]), np.array([0.2, 0.4])
+    same = augment.normalise(images.astype(jnp.float32), *moments)
+    np.testing.assert_array_equal(same, augment.normalise(images, *moments))
+
+
+def test_normalise_refuses_other_dtypes_ranks_and_moments_that_do_not_fit():
     image = jnp.zeros((4, 4, 3), jnp.uint8)
-    with pytest.raises(ValueError, match="float32"):
-        augment.normalise(image.astype(jnp.float32), np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="int32"):
+        augment.normalise(image.astype(jnp.int32), np.zeros(3), np.ones(3))
     with pytest.raises(ValueError, match="wrong rank"):
         augment.normalise(image[0], np.zeros(3), np.ones(3))
     with pytest.raises(ValueError, match=r"\[channel\] = \[3\]"):
