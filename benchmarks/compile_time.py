@@ -1,4 +1,5 @@
-"""Does compile time grow with depth? A training step of ResNet-20 (n = 3) against ResNet-1202 (n = 200).
+"""Does compile time grow with depth? A training step of ResNet-20 (n = 3) against ResNet-1202 (n = 200), or of a ViT
+of 4 blocks against one of 48 (`--family vit`).
 
 Equal blocks run under `nn.scan`, so that the compiler sees one of them whatever the depth. Tracing, lowering and
 compiling of the whole step (forward, backward, SGD with momentum) are timed, interleaved, without any cache.
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,39 +26,70 @@ from etude import models, schedules, train
 BATCH = 8
 
 
+@dataclass(frozen=True)
+class Family:
+    """Networks that differ in depth alone.
+
+    make: blocks -> network for 32×32×3 images.
+    name: blocks -> what people call it.
+    blocks: the shallow and the deep one compared by default.
+    """
+
+    make: Callable[[int], nn.Module]
+    name: Callable[[int], str]
+    blocks: tuple[int, ...]
+
+
+FAMILIES = {
+    "resnet": Family(
+        make=lambda n: models.create(f"cifar_resnet{6 * n + 2}"),
+        name=lambda n: f"ResNet-{6 * n + 2} (n = {n})",
+        blocks=(3, 200),
+    ),
+    "vit": Family(
+        make=lambda n: models.create("vit_tiny_patch4_32", depth=n),
+        name=lambda n: f"ViT-Ti/4 of {n} blocks",
+        blocks=(4, 48),
+    ),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, nargs="+", default=[3, 200], help="n of depth 6n + 2")
+    parser.add_argument("--family", choices=list(FAMILIES), default="resnet")
+    parser.add_argument("--blocks", type=int, nargs="+", help="n of depth 6n + 2, or of the ViT")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     jax.config.update("jax_enable_compilation_cache", False)
 
-    seconds: dict[int, list[float]] = {n: [] for n in options.blocks}
+    family = FAMILIES[options.family]
+    blocks = options.blocks or family.blocks
+    seconds: dict[int, list[float]] = {n: [] for n in blocks}
     compiled = None
     for _ in range(options.repeats):
-        for n in options.blocks:
+        for n in blocks:
             jax.clear_caches()
             began = time.perf_counter()
-            compiled = _compile(6 * n + 2)
+            compiled = _compile(family.make(n))
             seconds[n].append(time.perf_counter() - began)
     medians = {n: statistics.median(values) for n, values in seconds.items()}
     for n, median in medians.items():
-        print(f"ResNet-{6 * n + 2:<5} (n = {n:>3}): {median:6.2f} s to compile")
-    print(f"ratio {medians[options.blocks[-1]] / medians[options.blocks[0]]:.2f}")
+        print(f"{family.name(n):<24}: {median:6.2f} s to compile")
+    print(f"ratio {medians[blocks[-1]] / medians[blocks[0]]:.2f}")
 
     assert compiled is not None
     step, initial, batch = compiled
     began = time.perf_counter()
     state, metrics = jax.block_until_ready(step(initial(), batch))
     print(
-        f"ResNet-{6 * options.blocks[-1] + 2}: initialised and took step {int(state.step)} on {BATCH} images in "
+        f"{family.name(blocks[-1])}: initialised and took step {int(state.step)} on {BATCH} images in "
         f"{time.perf_counter() - began:.1f} s, loss {float(metrics['loss']):.3f}"
     )
 
 
-def _compile(depth: int):
-    """(compiled training step, function that makes its state, a batch) of a CIFAR ResNet."""
-    task = train.classification(models.create(f"cifar_resnet{depth}"), (32, 32, 3), preprocess=lambda x: x / 255.0)
+def _compile(model: nn.Module):
+    """(compiled training step, function that makes its state, a batch) of a network."""
+    task = train.classification(model, (32, 32, 3), preprocess=lambda x: x / 255.0)
 
     def optimizer(learning_rate, hyper):
         return train.sgd(learning_rate, weight_decay=hyper["weight_decay"])

@@ -20,14 +20,15 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import data, models, plots, schedules, train
+from .. import data, metrics, models, plots, schedules, train
 from ..data import augment
+from ._augmentation import AugmentationConfig, augmentation, of_images, views
 from ._population import Population, PopulationConfig, chosen_placement, values, write_csv, write_members
 from ._run import Result, Run, RunConfig
 
 
 @dataclass(frozen=True)
-class ClassificationConfig(RunConfig):
+class ClassificationConfig(AugmentationConfig, RunConfig):
     """Data, model, optimizer and layout of an image classifier."""
 
     data: str = "digits"
@@ -37,7 +38,7 @@ class ClassificationConfig(RunConfig):
     image_size: int | None = None
     """Resize and crop to this many pixels a side; needed for sets whose images differ in size."""
     model: str = "resnet8"
-    """resnet8, resnet20, … resnet1202 (CIFAR family), plain20, …, resnet18, … resnet152 (ImageNet family)."""
+    """A name of models.names(): resnet20, resnet50, vit_tiny_patch4_32, …; an unknown one lists them all."""
     seed: int = 0
     """Of initialisation, order and augmentation. The splits do not depend on it."""
     batch_size: int = 64
@@ -54,10 +55,10 @@ class ClassificationConfig(RunConfig):
     """Largest gradient norm."""
     label_smoothing: float = 0.0
     """Mass moved from the label to all classes alike, in training."""
-    shift: int | None = None
-    """Augment with shifts of up to this many pixels; by default an eighth of the height, 0 for none."""
-    flip: bool = False
-    """Augment with left-right flips."""
+    dropout: float | None = None
+    """Rate of dropout, where the model has it; by default its own."""
+    drop_path: float | None = None
+    """Rate of stochastic depth of the last block, where the model has it; by default its own."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters are float32."""
     parallel: Literal["jit", "data", "fsdp", "pmap"] = "jit"
@@ -81,6 +82,7 @@ class Problem:
 
     train, validation: the splits to learn and to choose on. The test split is loaded by who reports on it.
     where: the layout. resident: as `train.feed` wants it.
+    augment: (key, batch, hyper) -> batch, or None.
     wrap_optimizer: what is put around the optimizer, `train.reduce_on_plateau`.
     """
 
@@ -92,6 +94,7 @@ class Problem:
     task: train.Task
     preprocess: Callable[[jax.Array], jax.Array]
     resident: bool | None
+    augment: Callable[[jax.Array, Any, Any], Any] | None = None
     wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
 
     @classmethod
@@ -107,7 +110,9 @@ class Problem:
         where = train.layout(config.parallel)
         train.check_batch_size(config.batch_size, where.devices, config.accumulate)
         source = load(config, "train")
-        model = models.create(config.model, num_classes=len(source.classes), dtype=jnp.dtype(config.dtype))
+        rates = {"dropout": config.dropout, "drop_path": config.drop_path}
+        given = {name: rate for name, rate in rates.items() if rate is not None}
+        model = models.create(config.model, num_classes=len(source.classes), dtype=jnp.dtype(config.dtype), **given)
         if "axis_name" in models.fields(model):
             model = model.clone(axis_name=where.axis_name)
         mean, std = data.moments(source)
@@ -119,7 +124,11 @@ class Problem:
             label_smoothing=config.label_smoothing,
         )
         resident = {"auto": None, "resident": True, "stream": False}[config.feed]
-        return cls(config, source, load(config, "validation"), where, model, task, preprocess, resident)
+        augmented = augmentation(config, source)
+        validation = load(config, "validation")
+        problem = cls(config, source, validation, where, model, task, preprocess, resident, augmented)
+        problem.test_views()  # what is wrong with them must not come out after the training
+        return problem
 
     def make_optimizer(self, learning_rate, hyper) -> optax.GradientTransformation:
         """(rate, hyper) -> the optimizer that the config names."""
@@ -164,7 +173,7 @@ class Problem:
             self.task,
             self.make_optimizer,
             make_schedule,
-            augment=self._augment(),
+            augment=self.augment,
             accumulate=self.config.accumulate,
             ema_decay=ema_decay,
             axis_name=self.where.axis_name,
@@ -225,25 +234,40 @@ class Problem:
 
     def evaluator(self, source: data.Source):
         """variables -> mean loss and accuracy over a split."""
-        return train.evaluator(self.task, source, batch_size=EVALUATION_BATCH, resident=self.resident)
+        task = self.test_task() if source.split == "test" else self.task
+        return train.evaluator(task, source, batch_size=EVALUATION_BATCH, resident=self.resident)
 
     def probabilities(self, variables: train.Variables, source: data.Source) -> np.ndarray:
-        """Class probabilities of every example of a split, [len(source), classes]."""
+        """Class probabilities of every example of a split, [len(source), classes]; as `evaluator` has them."""
+        voters = self.test_views() if source.split == "test" else None
 
         def predict(variables, batch):
-            logits: Any = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
-            return {"probabilities": jax.nn.softmax(logits)}
+            images = batch["image"][None] if voters is None else voters(batch)
+            logits = jax.lax.map(lambda x: self.model.apply(variables, self.preprocess(x), train=False), images)
+            return {"probabilities": metrics.mean_vote(jax.nn.softmax(logits))}
 
         rows = train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=self.resident)
         return rows(variables)["probabilities"]
 
-    def _augment(self):
-        height = self.train.element_spec["image"].shape[0]
-        shift = height // 8 if self.config.shift is None else self.config.shift
-        steps = [partial(augment.random_shift, padding=shift)] if shift else []
-        steps += [augment.random_flip] if self.config.flip else []
-        augmented = augment.per_example(augment.chain(*steps))
-        return (lambda key, batch, hyper: augmented(key, batch)) if steps else None
+    def test_task(self) -> train.Task:
+        """What the test split is read with: the task, with the voters of `test_views`."""
+        voters = self.test_views()
+        if voters is None:
+            return self.task
+        shape = self.train.element_spec["image"].shape
+        return train.classification(self.model, shape, preprocess=self.preprocess, views=voters)
+
+    def test_views(self) -> Callable[[Any], jax.Array] | None:
+        """batch -> images [copies, batch, …] whose predictions are averaged; None where the config asks for none.
+
+        Raises: ValueError for a negative number of copies, or copies that nothing would make differ.
+        """
+        copies, change = self.config.tta, of_images(self.config, self.train)
+        if copies < 0 or (copies and change is None):
+            raise ValueError(
+                f"tta is {copies}; wanted: 0 or more copies, and an augmentation of images that makes them differ."
+            )
+        return partial(views, change, copies=copies) if change is not None and copies else None
 
 
 EVALUATION_BATCH = 256
@@ -314,8 +338,9 @@ def train_population(
     Returns: the finished run's result; means over the seeds of the chosen hyperparameters.
     """
     trained = fit_members(
-        run, problem, make_schedule, learning_rate, epochs, name="population", ema_decay=ema_decay, better=better
-    )
+        run, problem, problem.members(learning_rate), make_schedule, epochs, name="population", ema_decay=ema_decay,
+        better=better,
+    )  # fmt: skip
     members, fitted, seeds = trained.members, trained.fitted, problem.config.population.seeds
     rows = trained.chosen_rows()
     test = trained.test(rows)
@@ -368,28 +393,29 @@ class Trained:
     def test(self, rows: slice) -> dict[str, np.ndarray]:
         """The best checkpoints of some members on the test split: {metric: [rows]}."""
         source = load(self.problem.config, "test")
-        evaluate = train.population_evaluator(self.problem.task, source, self.where, batch_size=EVALUATION_BATCH)
+        task = self.problem.test_task()
+        evaluate = train.population_evaluator(task, source, self.where, batch_size=EVALUATION_BATCH)
         return {name: x[rows] for name, x in evaluate(self.where.place(self.fitted.best)).items()}
 
 
 def fit_members(
     run: Run,
     problem: Problem,
+    members: train.Members,
     make_schedule: Callable,
-    learning_rate: float,
     epochs: int,
     *,
     name: str,
     ema_decay: float | None = None,
     better: Callable,
 ) -> Trained:
-    """Trains the members that the problem's config names, with checkpoints, and writes what each came to.
+    """Trains a population, with checkpoints, and writes what each member came to.
 
     Args:
       run: open.
       problem: what to train on.
+      members: seeds and hyperparameters, as `Problem.members` gives them.
       make_schedule: hyper -> (step -> learning rate).
-      learning_rate: of all members, unless the config gives a grid.
       epochs: passes through the training split.
       name: of the table, `<name>.csv`.
       ema_decay: as of `Problem.feed`.
@@ -398,9 +424,9 @@ def fit_members(
     config = problem.config
     steps = epochs * (len(problem.train) // config.batch_size)
     population = problem.population(
-        problem.members(learning_rate), make_schedule, steps, run.folder / "placement.json", ema_decay=ema_decay
-    )
-    members, where = population.members, population.where
+        members, make_schedule, steps, run.folder / "placement.json", ema_decay=ema_decay
+    )  # fmt: skip
+    where = population.where
     fitted = train.fit_population(
         population.initial,
         population.feed,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import plots
+from .. import plots, schedules
 from ._classification import Problem, fit_members
 from ._population import read_csv, write_csv
 from ._run import Result, Run
@@ -37,23 +37,48 @@ def race(
     Returns: the finished run's result: of each entrant `<name>_test_accuracy`, its `_std` over the seeds
       and `<name>_learning_rate`.
     """
+    values, rows = {}, []
     for name, (problem, schedule) in entrants.items():
-        part = run.part(name)
-        if (part.folder / "race.csv").exists():
-            continue
+        table = train_entrant(run, name, problem, schedule, epochs)
+        rows += [(name, *row) for row in zip(*table.values(), strict=True)]
+        values |= {
+            f"{name}_test_accuracy": float(table["test_accuracy"].mean()),
+            f"{name}_test_accuracy_std": float(table["test_accuracy"].std()),
+            f"{name}_learning_rate": float(table["learning_rate"][0]),
+        }
+    write_csv(run.folder / "race.csv", ("entrant", *COLUMNS), rows)
+    return run.finish(values, draw(run.folder))
+
+
+def train_entrant(run: Run, name: str, problem: Problem, schedule: Callable, epochs: int) -> dict[str, np.ndarray]:
+    """What each seed of an entrant came to at its best learning rate. Trains, unless an earlier start did.
+
+    Args:
+      run: open; the entrant gets a folder in it, with race.csv and, of every epoch, curves.csv.
+      name: of the entrant.
+      problem: what to train on.
+      schedule: hyper -> (step -> learning rate).
+      epochs: passes through the training split, of every member.
+    Returns: `COLUMNS` -> [seeds], at the best checkpoint; the train loss is the mean over its epoch.
+    Raises: ValueError if the problem's config has no grid of rates.
+    """
+    if problem.config.population.learning_rate is None:
+        raise ValueError("There are no learning rates to choose from; give --population.learning-rate 2**-8:2**-1.")
+    part = run.part(name)
+    if not (part.folder / "race.csv").exists():
         run.journal.say(f"{name} …")
         trained = fit_members(
-            part, problem, schedule, 0.0, epochs, name="members",
+            part, problem, problem.members(0.0), schedule, epochs, name="members",
             better=lambda validation: (validation["accuracy"], -validation["loss"]),
         )  # fmt: skip
         rows = trained.chosen_rows()
         test, fitted = trained.test(rows), trained.fitted
         curves = [
-            (name, seed, epoch["epoch"], epoch["train"]["loss"][i], epoch["validation"]["loss"][i])
+            (seed, epoch["epoch"], epoch["train"]["loss"][i], epoch["validation"]["loss"][i])
             for i, seed in zip(range(rows.start, rows.stop), trained.members.seeds[rows], strict=True)
             for epoch in fitted.epochs
         ]
-        write_csv(part.folder / "curves.csv", ("entrant", "seed", "epoch", "train_loss", "validation_loss"), curves)
+        write_csv(part.folder / "curves.csv", ("seed", "epoch", "train_loss", "validation_loss"), curves)
         columns = (
             trained.members.seeds[rows],
             trained.members.hyper["learning_rate"][rows],
@@ -63,17 +88,13 @@ def race(
             test["accuracy"],
         )
         write_csv(part.folder / "race.csv", COLUMNS, zip(*columns, strict=True))
-    values, rows = {}, []
-    for name in entrants:
-        table = read_csv(run.folder / name / "race.csv")
-        rows += [(name, *row) for row in zip(*table.values(), strict=True)]
-        values |= {
-            f"{name}_test_accuracy": float(table["test_accuracy"].mean()),
-            f"{name}_test_accuracy_std": float(table["test_accuracy"].std()),
-            f"{name}_learning_rate": float(table["learning_rate"][0]),
-        }
-    write_csv(run.folder / "race.csv", ("entrant", *COLUMNS), rows)
-    return run.finish(values, draw(run.folder))
+    return read_csv(part.folder / "race.csv")
+
+
+def warmup_cosine(problem: Problem, epochs: int) -> Callable:
+    """hyper -> the schedule of races that are not about schedules: warm-up for a tenth of the steps, then a cosine."""
+    total = epochs * (len(problem.train) // problem.config.batch_size)
+    return lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], total // 10, total)
 
 
 def draw_race(folder: Path) -> dict[str, Figure]:

@@ -56,7 +56,7 @@ def main(config: Config) -> Result:
         if config.subset is not None:
             problem = replace(problem, train=data.subset(problem.train, config.subset))
         trained = fit_members(
-            run, problem, lambda hyper: schedules.constant(hyper["learning_rate"]), 0.0, config.epochs,
+            run, problem, problem.members(0.0), lambda hyper: schedules.constant(hyper["learning_rate"]), config.epochs,
             name="grid_search", better=lambda validation: (-validation["loss"],),
         )  # fmt: skip
         members, fitted = trained.members, trained.fitted

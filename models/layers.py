@@ -91,7 +91,7 @@ def dropout(
     Returns: as `x`.
     Raises: ValueError for a concrete rate outside [0, 1].
     """
-    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(rate) <= 1:
+    if isinstance(rate, int | float) and not 0 <= rate <= 1:
         raise ValueError(f"The rate of dropout is {rate}; it must be in [0, 1].")
     rate = jnp.asarray(rate, jnp.float32)
     shape = [1 if axis in shared_axes else size for axis, size in enumerate(x.shape)]
@@ -128,7 +128,7 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Any shape -> the same."""
-        if not train or (not isinstance(self.rate, jax.Array) and self.rate == 0):
+        if not train or (isinstance(self.rate, int | float) and self.rate == 0):
             return x
         drop = stochastic_depth if self.whole_examples else dropout
         return drop(self.make_rng("dropout"), x, self.rate)

@@ -1,92 +1,185 @@
-"""Variables of our ResNets under torchvision's names and layouts, and back.
+"""Weights under the names and layouts of torchvision and timm, and back, as `.safetensors` files.
 
-The mapping is exact both ways. Scanned blocks are stacked on a leading axis here and numbered there; kernels are
-[height, width, in, out] here and [out, in, height, width] there. Tracked batch counts, which torch keeps and nothing
-uses, are left out.
+A family's `torch_entries(path, array)` says where one of our leaves is found there: under which names, and as which
+parts of it. It only permutes, slices and reshapes, so the way back is not written down: indices sent through the
+same function in place of values tell where each value came from. Nothing here runs what a file holds.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-LEAVES = {
-    ("params", "kernel"): "weight",
-    ("params", "scale"): "weight",
-    ("params", "bias"): "bias",
-    ("batch_stats", "mean"): "running_mean",
-    ("batch_stats", "var"): "running_var",
+from . import alexnet, resnet, vgg, vit
+
+TorchEntries = Callable[[tuple[str, ...], np.ndarray], list[tuple[str, np.ndarray]]]
+
+TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
+    alexnet.AlexNet: alexnet.torch_entries,
+    vgg.VGG: vgg.torch_entries,
+    resnet.ResNet: resnet.torch_entries,
+    resnet.PreActResNet: resnet.preact_torch_entries,
+    vit.ViT: vit.torch_entries,
 }
 
 
-def to_torchvision(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Our variables as a torchvision state dict.
+def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict[str, Any]:
+    """Variables of a network from a `.safetensors` file with torchvision's or timm's names.
 
     Args:
-      variables: {"params", "batch_stats"} of a `ResNet`.
-    Returns: name -> array in torch's layout.
+      model: the network, of as many classes as the file has (`num_classes` tells).
+      path: of the file.
+      image_shape: (height, width, channel).
+    Returns: variables, of the network's param_dtype.
+    Raises: FileNotFoundError; ValueError if the file is not in the format, or does not fit (as `from_torch`).
     """
-    named = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        for name, array in _torch_entries(path, np.asarray(leaf)):
-            named[name] = array
-    return named
+    return from_torch(model, read(path), template(model, image_shape))
 
 
-def from_torchvision(state_dict: Mapping[str, np.ndarray], template: Mapping[str, Any]) -> dict[str, Any]:
-    """A torchvision state dict as our variables.
+def save(model: nn.Module, variables: Mapping[str, Any], path: str | Path) -> None:
+    """Writes variables of a network so that `load`, torchvision or timm can read them.
 
     Args:
-      state_dict: name -> array in torch's layout.
-      template: variables of the same network (or their shapes, by `jax.eval_shape`).
-    Returns: variables of the template's structure.
-    Raises: ValueError that lists the names that are missing or unknown, or whose shapes differ.
+      model: the network.
+      variables: {"params", …}.
+      path: of the file, in a folder that exists. An older file is replaced in one move.
+    Raises: FileNotFoundError if the folder does not exist; ValueError as of `to_torch`.
     """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
+    partial_file = path.with_name(path.name + ".partial")
+    save_file({name: np.ascontiguousarray(x) for name, x in to_torch(model, variables).items()}, partial_file)
+    partial_file.replace(path)
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.safetensors` file.
+
+    Raises: FileNotFoundError if there is none; ValueError if it is not in the format: cut short, forged, or a pickle
+      (`.pth`), which is never opened as one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights {path}.")
+    hint = ""
+    try:
+        with path.open("rb") as file:
+            if file.read(4).startswith(PICKLES):
+                hint = " It looks like a pickle of PyTorch; safetensors.torch.save_file converts the state dict of one."
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}.{hint}") from error
+    except AttributeError as error:  # safetensors asks numpy for types of less than 16 bits by name
+        raise ValueError(f"{path} holds numbers of a type that is not read here: {error}.") from error
+
+
+PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, and the bare pickles before it
+
+
+def to_torch(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Variables as a state dict.
+
+    Args:
+      model: the network that they are of.
+      variables: {"params", …}, or gradients in that form.
+    Returns: name -> array in torch's layout. Counts of batches, which torch keeps and nothing uses, are left out.
+    Raises: ValueError for a network that has no published names.
+    """
+    entries = _entries_of(model)
+    return {
+        name: array
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+        for name, array in entries(_strings(path), np.asarray(leaf))
+    }
+
+
+def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict as variables.
+
+    Args:
+      model: the network that it is for.
+      state_dict: name -> array in torch's layout, of any floating type.
+      template: variables of the network or their shapes, as of `template`.
+    Returns: numpy arrays of the template's structure, shapes and types.
+    Raises: ValueError that lists the names that are missing or unknown, or whose shapes or types do not fit; or for a
+      network that has no published names.
+    """
+    entries = _entries_of(model)
     given = {name: np.asarray(x) for name, x in state_dict.items() if not name.endswith("num_batches_tracked")}
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    shapes = [(path, np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)) for path, leaf in leaves]
-    wanted = {name: array.shape for path, leaf in shapes for name, array in _torch_entries(path, leaf)}
+    wanted = _shapes(entries, template)
+    both = wanted.keys() & given.keys()
     problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unknown": sorted(given.keys() - wanted.keys()),
-        "of another shape": sorted(n for n in wanted.keys() & given.keys() if wanted[n] != given[n].shape),
+        "missing": wanted.keys() - given.keys(),
+        "unknown": given.keys() - wanted.keys(),
+        "of another shape": {
+            f"{name} {given[name].shape} for {wanted[name]}" for name in both if wanted[name] != given[name].shape
+        },
+        "not of a floating type": {name for name in both if not jnp.issubdtype(given[name].dtype, jnp.floating)},
     }
     if any(problems.values()):
-        told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
+        told = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names)
         raise ValueError(f"The weights do not fit this network. {told}.")
-    restored = []
-    for path, leaf in shapes:
-        parts = [_from_torch_layout(given[name]) for name, _ in _torch_entries(path, leaf)]
-        restored.append(np.stack(parts) if _is_stacked(path) else parts[0])
-    return jax.tree_util.tree_unflatten(structure, restored)
+    return jax.tree_util.tree_unflatten(structure, [_gather(entries, path, leaf, given) for path, leaf in leaves])
 
 
-def _torch_entries(path, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """(name, array) there of one of our leaves: one entry, or one for each block of a stack."""
-    collection, *modules, leaf = [key.key for key in path]
-    names = [module.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
-             for module in modules]  # fmt: skip
-    suffix = LEAVES[collection, leaf]
-    stage = re.fullmatch(r"(layer\d+)_(first|rest)", names[0])
-    if stage is None:
-        return [(".".join([*names, suffix]), _to_torch_layout(array))]
-    layer, inner = stage[1], [*names[1:], suffix]
-    if stage[2] == "first":
-        return [(".".join([layer, "0", *inner]), _to_torch_layout(array))]
-    return [(".".join([layer, str(i + 1), *inner]), _to_torch_layout(part)) for i, part in enumerate(array)]
+def template(model: nn.Module, image_shape: Sequence[int]) -> Any:
+    """Shapes and types of a network's variables for images of (height, width, channel); allocates nothing."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
 
 
-def _is_stacked(path) -> bool:
-    return path[1].key.endswith("_rest")
+def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_shape: Sequence[int]) -> int:
+    """How many classes the weights of a network tell apart: the length of the one bias whose length depends on it.
+
+    Args:
+      model: the network, with a field `num_classes` of any value.
+      state_dict: name -> array.
+      image_shape: (height, width, channel).
+    Raises: ValueError if the weights lack the classifier; or as of `to_torch`.
+    """
+    entries = _entries_of(model)
+    one, two = (_shapes(entries, template(model.clone(num_classes=n), image_shape)) for n in (1, 2))
+    head = next(name for name, shape in one.items() if len(shape) == 1 and shape != two[name])
+    if head not in state_dict:
+        raise ValueError(f"The weights do not fit this network. missing: {head}.")
+    return len(state_dict[head])
 
 
-def _to_torch_layout(array: np.ndarray) -> np.ndarray:
-    return {4: lambda x: x.transpose(3, 2, 0, 1), 2: lambda x: x.T}.get(array.ndim, lambda x: x)(array)
+def _entries_of(model: nn.Module) -> TorchEntries:
+    if type(model) not in TORCH_ENTRIES:
+        families = ", ".join(family.__name__ for family in TORCH_ENTRIES)
+        raise ValueError(f"{type(model).__name__} has no published names. Families that have: {families}.")
+    return TORCH_ENTRIES[type(model)]
 
 
-def _from_torch_layout(array: np.ndarray) -> np.ndarray:
-    return {4: lambda x: x.transpose(2, 3, 1, 0), 2: lambda x: x.T}.get(array.ndim, lambda x: x)(array)
+def _strings(path) -> tuple[str, ...]:
+    return tuple(key.key for key in path)
+
+
+def _shapes(entries: TorchEntries, template: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """name -> shape there."""
+    return {
+        name: array.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(template)
+        for name, array in entries(_strings(path), np.broadcast_to(np.int8(0), leaf.shape))
+    }
+
+
+def _gather(entries: TorchEntries, path, leaf, given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One leaf of ours from the arrays that it went to."""
+    values = np.empty(math.prod(leaf.shape), leaf.dtype)
+    for name, places in entries(_strings(path), np.arange(values.size).reshape(leaf.shape)):
+        values[places] = given[name]
+    return values.reshape(leaf.shape)

@@ -2,7 +2,7 @@
 
 `TABLE` has the names people use; `FAMILIES` has the networks that a number picks. ResNet names are torchvision's
 where torchvision has them (`resnet50` is the ImageNet network); the CIFAR networks of such a depth are
-`cifar_resnet50`.
+`cifar_resnet50`. Pre-activation networks are `preact_resnet50` and `cifar_preact_resnet50` likewise.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,9 +19,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from . import mlp, resnet
+from . import alexnet, mlp, resnet, resnet9, vgg, vit
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
+WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
+VIT_PATCHES = {"tiny": (16,), "small": (32, 16), "base": (32, 16, 8), "large": (32, 16), "huge": (14,)}
 
 TABLE: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp.MLP,
@@ -29,15 +32,40 @@ TABLE: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(resnet.imagenet, depth) for depth in resnet.IMAGENET},
     **{f"resnet{depth}": partial(resnet.cifar, depth) for depth in CIFAR_DEPTHS},
     **{f"plain{depth}": partial(resnet.cifar, depth, block=resnet.PlainBlock) for depth in CIFAR_DEPTHS[:-1]},
+    **{f"preact_resnet{depth}": partial(resnet.preact_imagenet, depth) for depth in resnet.IMAGENET},
+    **{f"preact_resnet{depth}": partial(resnet.preact_cifar, depth) for depth in CIFAR_DEPTHS},
+    **{f"resnet{depth}d": partial(resnet.imagenet, depth, **resnet.RESNET_D) for depth in resnet.IMAGENET},
+    **{f"wrn{depth}_{factor}": partial(resnet.wide, depth, factor) for depth, factor in WIDE},
+    "resnet9": resnet9.ResNet9,
+    "alexnet": alexnet.one_tower,
+    "alexnet_original": alexnet.original,
+    **{f"vgg{depth}": partial(vgg.vgg, depth) for depth in vgg.STAGE_SIZES},
+    **{f"vgg{depth}_bn": partial(vgg.vgg, depth, batch_norm=True) for depth in vgg.STAGE_SIZES},
+    **{
+        f"vit_{size}_patch{patch}_224": partial(vit.sized, size, patch_size=patch)
+        for size, patches in VIT_PATCHES.items()
+        for patch in patches
+    },
+    **{f"deit_{size}_patch16_224": partial(vit.sized, size, patch_size=16) for size in ("tiny", "small", "base")},
+    "vit_tiny_patch4_32": partial(vit.sized, "tiny", patch_size=4, num_classes=10),
+    **{
+        f"vit_micro_patch{patch}_{size}": partial(
+            vit.ViT, num_classes=10, patch_size=patch, width=128, depth=6, num_heads=4
+        )
+        for patch, size in ((2, 8), (4, 28), (7, 28))
+    },
 }
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
-    "cifar_resnet": resnet.cifar,
-    "cifar_plain": partial(resnet.cifar, block=resnet.PlainBlock),
+    "cifar_resnet<depth>": resnet.cifar,
+    "cifar_plain<depth>": partial(resnet.cifar, block=resnet.PlainBlock),
+    "cifar_preact_resnet<depth>": resnet.preact_cifar,
+    "wrn<depth>_<factor>": resnet.wide,
+    "resnet9_<width>": resnet9.of_width,
 }
 
 
 def names() -> tuple[str, ...]:
-    """The names of `create`; besides them `cifar_resnet<6n+2>` and `cifar_plain<6n+2>` name any depth."""
+    """The names of `create`, which knows the members of `FAMILIES` too."""
     return tuple(TABLE)
 
 
@@ -45,25 +73,28 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """A network by its name.
 
     Args:
-      name: one of `names()`, or a family and a depth such as "cifar_resnet62".
+      name: one of `names()`, or a member of a family such as "cifar_resnet62" or "wrn40_2".
       overrides: fields of the module, such as num_classes.
     Raises: ValueError for an unknown name or field, or a depth that its family does not have.
     """
-    family = name.rstrip("0123456789")
-    if name in TABLE:
-        make = TABLE[name]
-    elif family in FAMILIES and family != name:
-        make = partial(FAMILIES[family], int(name.removeprefix(family)))
-    else:
+    make = TABLE.get(name) or _member(name)
+    if make is None:
         near = difflib.get_close_matches(name, TABLE, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        families = ", ".join(f"{family}<depth>" for family in FAMILIES)
-        raise ValueError(f"There is no model {name!r}.{hint} Valid are: {', '.join(TABLE)}, {families}.")
+        raise ValueError(f"There is no model {name!r}.{hint} Valid are: {', '.join((*TABLE, *FAMILIES))}.")
     known = fields(make())
     unknown = sorted(overrides.keys() - set(known))
     if unknown:
         raise ValueError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(known)}.")
     return make(**overrides)
+
+
+def _member(name: str) -> Callable[..., nn.Module] | None:
+    """What makes the member of a family that a name such as "wrn40_2" is."""
+    for family, make in FAMILIES.items():
+        if match := re.fullmatch(re.sub(r"<\w+>", r"(\\d+)", family), name):
+            return partial(make, *map(int, match.groups()))
+    return None
 
 
 def fields(model: nn.Module) -> tuple[str, ...]:
@@ -72,38 +103,53 @@ def fields(model: nn.Module) -> tuple[str, ...]:
 
 
 def count_parameters(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """How many parameters a network has for images of a shape; allocates nothing.
+    """How many parameters a network has for inputs of a shape; allocates nothing.
 
     Args:
       model: the network.
-      input_shape: (height, width, channel) of one image.
-    Raises: ValueError if `input_shape` is not three positive numbers.
+      input_shape: of one input: (height, width, channel) of an image, (length,) of a vector.
+    Raises: ValueError if `input_shape` is not one to three positive numbers.
     """
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(model, input_shape)["params"]))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(model, input_shape)))
 
 
 def summary(model: nn.Module, input_shape: Sequence[int]) -> str:
-    """One line per part of a network: parameters and their bytes; allocates nothing.
+    """One line per layer of a network: parameters and their bytes; allocates nothing.
+
+    Blocks that run under `nn.scan` are one block here, with the parameters of all of them.
 
     Args:
       model: the network.
-      input_shape: (height, width, channel) of one image.
-    Raises: ValueError if `input_shape` is not three positive numbers.
+      input_shape: of one input: (height, width, channel) of an image, (length,) of a vector.
+    Raises: ValueError if `input_shape` is not one to three positive numbers.
     """
-    params = _shapes(model, input_shape)["params"]
-    rows = []
-    for part, tree in params.items():
-        leaves = jax.tree.leaves(tree)
-        count = sum(math.prod(leaf.shape) for leaf in leaves)
-        rows.append((part, count, sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)))
-    rows.append(("total", sum(row[1] for row in rows), sum(row[2] for row in rows)))
-    width = max(len(row[0]) for row in rows)
-    return "\n".join(f"{part:<{width}} {count:>14,} {size / 1e6:>10,.1f} MB" for part, count, size in rows)
+    layers: dict[str, tuple[int, int]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(_shapes(model, input_shape)):
+        names = [key.key for key in path]
+        layer = "/".join(names[:-1] or names)  # a parameter of the network itself is a line of its own
+        count, size = layers.get(layer, (0, 0))
+        layers[layer] = count + math.prod(leaf.shape), size + math.prod(leaf.shape) * leaf.dtype.itemsize
+    total = tuple(map(sum, zip(*layers.values(), strict=True)))
+    width = max(map(len, [*layers, "total"]))
+    rows = [*layers.items(), ("total", total)]
+    return "\n".join(f"{name:<{width}} {count:>17,} {_readable(size):>9}" for name, (count, size) in rows)
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def _shapes(model: nn.Module, input_shape: Sequence[int]) -> Any:
+    """The parameters' shapes and dtypes."""
     shape = tuple(input_shape)
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"input_shape is {shape}; it must be (height, width, channel), without a batch.")
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    if not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise ValueError(
+            f"input_shape is {shape}; it must be (height, width, channel) of an image or (length,) of a vector, "
+            "without a batch."
+        )
+    example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), example)["params"]

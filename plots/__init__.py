@@ -3,13 +3,29 @@
 from .classification import confusion_matrix, predictions
 from .functions import approximation, paths
 from .style import save
-from .training import convergence, gallery, grid_search, learning_curves, race, range_test, range_tests, schedule
+from .training import (
+    comparison,
+    convergence,
+    depths,
+    gallery,
+    gaps,
+    grid_search,
+    learning_curves,
+    race,
+    range_test,
+    range_tests,
+    schedule,
+    widths,
+)
 
 __all__ = [
     "approximation",
+    "comparison",
     "confusion_matrix",
     "convergence",
+    "depths",
     "gallery",
+    "gaps",
     "grid_search",
     "learning_curves",
     "paths",
@@ -19,4 +35,5 @@ __all__ = [
     "range_tests",
     "save",
     "schedule",
+    "widths",
 ]

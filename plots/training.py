@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from .style import BLUE, CYCLE, DASHES, GREEN, GREY, ORANGE, RED, figure
 
@@ -216,6 +218,155 @@ def race(
         right.set(xlabel="epoch", ylabel="validation loss (nats), median", yscale="log")
         fig.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return fig
+
+
+def widths(
+    depth: np.ndarray, width: np.ndarray, kind: np.ndarray, measures: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> Figure:
+    """What networks came to against their width: a row of panels for each measure, a column for each depth.
+
+    Args:
+      depth: [n]; at 0 the linear model, a line across all panels.
+      width: [n].
+      kind: [n] names, a line each: activations.
+      measures: label -> (means [n], standard deviations [n]).
+    """
+    depths, kinds = np.unique(depth[depth > 0]), list(dict.fromkeys(kind[depth > 0].tolist()))
+    with figure(2.7 * len(depths) + 1.3, 2.2 * len(measures) + 0.3) as fig:
+        grid = fig.subplots(len(measures), len(depths), squeeze=False, sharex=True, sharey="row")
+        for row, (label, (means, stds)) in zip(grid, measures.items(), strict=True):
+            for axes, layers in zip(row, depths, strict=True):
+                axes.set(xscale="log", yscale="log")
+                axes.axhline(means[depth == 0][0], color=GREY, linewidth=0.9, label="linear model")
+                for i, name in enumerate(kinds):
+                    shown = (depth == layers) & (kind == name)
+                    # Side by side, so that no error bar hides another.
+                    aside = 1.05 ** (i - (len(kinds) - 1) / 2)
+                    axes.errorbar(
+                        aside * width[shown], means[shown], yerr=stds[shown], label=name.replace("_", " "),
+                        color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)],
+                        marker="o", markersize=3, capsize=2, elinewidth=0.8,
+                    )  # fmt: skip
+            row[0].set_ylabel(label)
+            # An error bar as long as its mean would end at −∞.
+            row[0].set_ylim(bottom=means.min() / 2)
+            row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            row[0].yaxis.set_minor_locator(NullLocator())
+        for axes, layers in zip(grid[0], depths, strict=True):
+            axes.set_title(f"{layers:g} hidden layer{'s' if layers > 1 else ''}")
+        for axes in grid[-1]:
+            axes.set_xlabel("width of a hidden layer")
+            present = np.unique(width[depth > 0])
+            axes.set_xticks(present, [f"{x:g}" for x in present])
+            axes.xaxis.set_minor_locator(NullLocator())
+        fig.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return fig
+
+
+def gaps(errors: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Errors of several kinds for each of several trainings, and the gaps between them, in the order of the last kind.
+
+    Args:
+      errors: training -> kind of error -> values [seeds] in percent; the same kinds for each.
+    """
+    names = sorted(errors, key=lambda name: errors[name][list(errors[name])[-1]].mean(), reverse=True)
+    kinds = list(next(iter(errors.values())))
+    with figure(5.2, 0.32 * len(names) + 0.9) as fig:
+        axes = fig.add_subplot(xlabel="error (%)")
+        places = np.arange(len(names))
+        means = np.array([[errors[name][kind].mean() for name in names] for kind in kinds])
+        axes.hlines(places, means.min(0), means.max(0), color=GREY, linewidth=1, zorder=0)
+        for kind, mean, color, marker in zip(kinds, means, (BLUE, ORANGE), "os", strict=False):
+            spread = [errors[name][kind].std() for name in names]
+            axes.errorbar(
+                mean, places, xerr=spread, label=kind, color=color, marker=marker, markersize=4, linestyle="none",
+                capsize=2, elinewidth=0.9,
+            )  # fmt: skip
+        axes.set_yticks(places, names)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+        seeds = len(next(iter(next(iter(errors.values())).values())))
+        axes.legend(title=f"mean ± std, {seeds} seeds", loc="best")
+    return fig
+
+
+def depths(curves: Mapping[str, Mapping[int, tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Errors over training at several depths, a panel for each kind of network: He et al. 2015, figure 6.
+
+    Args:
+      curves: kind -> depth -> (epochs [n], errors [n, seeds] in percent); bands go from lowest to highest.
+    """
+    with figure(2.9 * len(curves) + 1.7, 2.8) as fig:
+        row = fig.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+        for axes, (kind, of_depth) in zip(row, curves.items(), strict=True):
+            axes.set(xlabel="epoch", title=f"{kind} networks")
+            # Linear below a tenth of a percent, so that no error at all has a place too.
+            axes.set_yscale("symlog", linthresh=0.1)
+            for i, (depth, (epochs, errors)) in enumerate(of_depth.items()):
+                line = {"color": CYCLE[i % len(CYCLE)], "linestyle": DASHES[i % len(DASHES)]}
+                axes.plot(epochs, errors.mean(1), label=f"{depth} layers", **line)
+                axes.fill_between(epochs, errors.min(1), errors.max(1), color=line["color"], alpha=0.15, linewidth=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        row[0].set(ylabel="training error (%)", ylim=(0, 110))
+        row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        seeds = next(iter(next(iter(curves.values())).values()))[1].shape[1]
+        fig.legend(
+            *row[0].get_legend_handles_labels(), loc="outside right upper", title=f"mean and range,\n{seeds} seeds"
+        )  # fmt: skip
+    return fig
+
+
+def comparison(
+    names: Sequence[str], costs: Mapping[str, np.ndarray], errors: np.ndarray, spreads: np.ndarray
+) -> Figure:
+    """Errors of networks against what they cost, a panel for each kind of cost; cheap and good is at lower left.
+
+    Args:
+      names: [n], of the networks.
+      costs: label -> [n] positive numbers.
+      errors: [n] means over seeds, in percent.
+      spreads: [n] their standard deviations.
+    """
+    # An error of 0 has no place on a logarithmic axis.
+    shown = np.maximum(errors, 1e-2)
+    height, low, high = 2.9, shown.min() / 1.6, 1.25 * (shown + spreads).max()
+    heights = 72 * 0.8 * height * np.log(shown / low) / np.log(high / low)
+    lifts = _apart(heights, 9.0) - heights
+    with figure(3.0 * len(costs) + 0.4, height) as fig:
+        row = fig.subplots(1, len(costs), squeeze=False, sharey=True)[0]
+        for axes, (label, cost) in zip(row, costs.items(), strict=True):
+            axes.set(xscale="log", yscale="log", xlabel=label, ylim=(low, high))
+            # Whole decades, so that two ticks at least have numbers, and room beside the outermost points.
+            axes.set_xlim(10 ** np.floor(np.log10(cost.min() / 1.3)), 10 ** np.ceil(np.log10(1.3 * cost.max())))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            middle = np.sqrt(cost.min() * cost.max())
+            for i, name in enumerate(names):
+                color, side = CYCLE[i % len(CYCLE)], 1 if cost[i] <= middle else -1
+                axes.errorbar(
+                    cost[i], shown[i], yerr=spreads[i], color=color, marker=MARKERS[i // len(CYCLE) % len(MARKERS)],
+                    markersize=5, linestyle="none", capsize=2, elinewidth=0.9,
+                )  # fmt: skip
+                axes.annotate(
+                    name, (cost[i], shown[i]), (6 * side, lifts[i]), textcoords="offset points", color=color,
+                    fontsize=7, ha="left" if side > 0 else "right", va="center",
+                )  # fmt: skip
+        row[0].set_ylabel("test error (%), mean ± std over seeds")
+        row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        row[0].yaxis.set_minor_locator(NullLocator())
+    return fig
+
+
+MARKERS = "osD^v"
+
+
+def _apart(places: np.ndarray, gap: float) -> np.ndarray:
+    """Places in the same order, moved up where they are nearer than `gap`."""
+    moved = np.array(places, float)
+    order = np.argsort(places)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + gap)
+    return moved
 
 
 def gallery(steps: np.ndarray, rates: Mapping[str, np.ndarray]) -> Figure:

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etude import losses, models
-from etude.models import pretrained, resnet
+from etude.models import resnet
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 sys.path.insert(0, str(GOLDEN))
-from weights import inputs, weight  # noqa: E402
+import parity  # noqa: E402
+
+# Compiling takes a tenth of the time that it takes with JAX's default generator.
+KEY = jax.random.key(7, impl="unsafe_rbg")
 
 
 @pytest.mark.parametrize(
@@ -36,64 +39,48 @@ def test_cifar_networks_count_as_written_out(depth, family):
     assert models.count_parameters(model, (32, 32, 3)) == stem + stages + 64 * 10 + 10
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("preact_resnet18", 11_687_720),
+        ("preact_resnet50", 25_549_352),
+        ("resnet18d", 11_708_744),
+        ("resnet50d", 25_576_264),
+    ],
+)
+def test_variants_have_timms_number_of_parameters(name, count):
+    assert models.count_parameters(models.create(name), (224, 224, 3)) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("wrn16_8", 11.0), ("wrn22_8", 17.2), ("wrn28_10", 36.5), ("wrn40_4", 8.9), ("wrn40_2", 2.2)]
+)
+def test_wide_networks_have_the_papers_number_of_parameters(name, millions):
+    assert round(models.count_parameters(models.create(name), (32, 32, 3)) / 1e6, 1) == millions
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_logits_and_gradients_agree_with_torchvision(name, mode, precision):
-    golden = np.load(GOLDEN / "torchvision_resnet.npz")
-    with jax.enable_x64(precision == "float64"):
-        logits, gradients = answer(name, mode, precision)
-    expected = golden[f"{name}_{mode}_logits"]
-    wanted = golden[f"{name}_{mode}_gradient_norms"]
-    norms = [np.linalg.norm(gradients[key].astype(np.float64)) for key in golden[f"{name}_{mode}_gradient_names"]]
-    assert np.abs(logits - expected).max() < 1e-4 * np.abs(expected).max()
-    if precision == "float64":  # but for logits and loss, which are float32 always
-        np.testing.assert_allclose(norms, wanted, rtol=1e-5, atol=1e-6 * wanted.max())
-    else:
-        # BatchNorm over the 16 values of the last stage amplifies rounding: torchvision's own float32 gradient of
-        # resnet50 in training is 7e-4 from its float64 one, ours 4e-4 with jax 0.10 and 1.3e-3 with jax 0.11.
-        tolerance = 3e-3 if (name, mode) == ("resnet50", "train") else 1e-4
-        np.testing.assert_allclose(np.linalg.norm(norms), np.linalg.norm(wanted), rtol=tolerance)
+    # BatchNorm over the 16 values of the last stage amplifies rounding: torchvision's own float32 gradient of
+    # resnet50 in training is 7e-4 from its float64 one, ours 0.4e-3 to 2.1e-3 by the version of jax and its devices.
+    tolerance = 3e-3 if (name, mode) == ("resnet50", "train") else 1e-4
+    parity.check(np.load(GOLDEN / "torchvision_resnet.npz"), name, mode, precision, tolerance=tolerance)
 
 
-def answer(name, mode, precision):
-    """(logits, gradients under torchvision's names) of our network with the weights of the golden run."""
-    images, labels = inputs()
-    model = models.create(name, dtype=jnp.dtype(precision), param_dtype=jnp.dtype(precision))
-    template = jax.eval_shape(model.init, jax.random.key(0), images)
-    shapes = pretrained.to_torchvision(jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), template))
-    variables = pretrained.from_torchvision(
-        {key: weight(key, x.shape).astype(precision) for key, x in shapes.items()}, template
-    )
-
-    @jax.jit
-    @partial(jax.grad, has_aux=True)
-    def gradient(params):
-        rest = {"params": params, "batch_stats": variables["batch_stats"]}
-        if mode == "train":
-            logits, _ = model.apply(rest, images, train=True, mutable=["batch_stats"])
-        else:
-            logits = model.apply(rest, images)
-        return losses.cross_entropy(logits, jnp.asarray(labels)).mean(), logits
-
-    gradients, logits = gradient(variables["params"])
-    return np.asarray(logits), pretrained.to_torchvision({"params": gradients})
-
-
-def test_the_way_to_torchvision_and_back_is_exact():
-    model = resnet.cifar(14, shortcut="project")
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    back = pretrained.from_torchvision(pretrained.to_torchvision(variables), variables)
-    assert all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), back, variables)))
-
-
-def test_weights_that_do_not_fit_are_listed():
-    variables = resnet.cifar(8).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    named = pretrained.to_torchvision(variables)
-    named["fc.bias"] = named["fc.bias"][:3]
-    named["head"] = named.pop("bn1.weight")
-    with pytest.raises(ValueError, match=r"missing: bn1\.weight; unknown: head; of another shape: fc\.bias"):
-        pretrained.from_torchvision(named, variables)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("resnet18d", "eval"),
+        ("resnet18d", "train"),
+        ("preact_resnet18", "eval"),
+        ("preact_resnet18", "train"),
+        ("preact_resnet50", "eval"),
+    ],
+)
+def test_resnet_d_and_pre_activation_agree_with_timm(name, mode):
+    parity.check(np.load(GOLDEN / "timm_resnet.npz"), name, mode, "float32")
 
 
 def test_scanned_blocks_equal_the_same_blocks_one_after_another():
@@ -120,6 +107,22 @@ def test_scanned_blocks_equal_the_same_blocks_one_after_another():
 STAGE_1 = ("conv1", "bn1", "layer1_first", "layer1_rest")
 
 
+def test_with_zero_initialised_residuals_a_pre_activation_block_begins_as_the_identity_and_learns():
+    block = resnet.PreActBasicBlock(16, zero_init_residual=True)
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 16))
+    y, variables = jax.jit(partial(block.init_with_output, train=True))(KEY, x)
+    np.testing.assert_array_equal(y, x)
+    loss = lambda params: block.apply(variables | {"params": params}, x, False).sum()  # noqa: E731
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
+    assert np.abs(gradient["conv2"]["kernel"]).max() > 0
+
+
+def test_the_projection_of_resnet_d_averages_what_is_there_at_odd_edges():
+    y = resnet.average_pool(jnp.arange(9.0).reshape(1, 3, 3, 1), 2)
+    np.testing.assert_allclose(y[0, ..., 0], [[2.0, 3.5], [6.5, 8.0]])
+    assert jax.eval_shape(models.create("resnet18d").init, jax.random.key(0), jnp.zeros((1, 75, 50, 3)))
+
+
 def test_with_zero_initialised_residuals_a_block_begins_as_the_identity():
     block = resnet.BasicBlock(16, zero_init_residual=True)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 16))
@@ -128,7 +131,7 @@ def test_with_zero_initialised_residuals_a_block_begins_as_the_identity():
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (33, 17, 3)])
-@pytest.mark.parametrize("name", ["resnet8", "plain8", "resnet18"])
+@pytest.mark.parametrize("name", ["resnet8", "plain8", "resnet18", "resnet18d", "preact_resnet8", "wrn10_2"])
 def test_any_image_shape_gives_float32_logits(name, shape):
     logits = jax.eval_shape(
         lambda x: models.create(name, num_classes=7, dtype=jnp.bfloat16).init_with_output(jax.random.key(0), x)[0],
@@ -137,21 +140,69 @@ def test_any_image_shape_gives_float32_logits(name, shape):
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
 
 
-def test_the_program_of_a_training_step_does_not_grow_with_depth():
+@pytest.mark.parametrize("family", ["cifar_resnet", "cifar_preact_resnet"])
+def test_the_program_of_a_training_step_does_not_grow_with_depth(family):
     def equations(depth):
         """How many equations the program has, those of its loops counted once."""
-        model = resnet.cifar(depth)
+        model = models.create(f"{family}{depth}", drop_path=0.2, block_dropout=0.1)
         x = jnp.zeros((2, 8, 8, 3))
         variables = jax.eval_shape(model.init, jax.random.key(0), x)
 
         def loss(params, stats):
-            logits, _ = model.apply({"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"])
+            logits, _ = apply(model, {"params": params, "batch_stats": stats}, x)
             return logits.sum()
 
         program = jax.make_jaxpr(jax.grad(loss))(variables["params"], variables["batch_stats"])
         return str(program).count(" = ")
 
     assert equations(1202) == equations(20)
+
+
+def apply(model, variables, x):
+    """(logits, changed variables) in training."""
+    return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
+
+
+@pytest.mark.parametrize("name", ["resnet14", "preact_resnet14"])
+def test_a_population_of_rates_equals_each_alone_and_remat_changes_nothing(name):
+    model = models.create(name, width=4)
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
+    variables = parity.variables_by_rule(model, x.shape[1:])
+
+    def gradient(rate, remat=False):
+        network = model.clone(remat=remat, drop_path=rate, dropout=rate, block_dropout=rate)
+        loss = lambda params: (apply(network, variables | {"params": params}, x)[0] ** 2).sum()  # noqa: E731
+        return jax.grad(loss)(variables["params"])
+
+    together = jax.jit(jax.vmap(gradient))(jnp.array([0.0, 0.4]))
+    alone = jax.jit(partial(gradient, 0.4, remat=True))()
+    for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(one[1], other, rtol=1e-3, atol=1e-4 * float(jnp.abs(other).max()) + 1e-5)
+    assert not all(np.allclose(x[0], x[1]) for x in jax.tree.leaves(together))
+
+
+@pytest.mark.parametrize("option", ["drop_path", "dropout", "block_dropout"])
+def test_each_rate_drops_in_training_and_not_at_prediction(option):
+    model = models.create("preact_resnet14", width=4)
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
+    variables = parity.variables_by_rule(model, x.shape[1:])
+    dropping = model.clone(**{option: 0.9})
+    train = [np.asarray(jax.jit(partial(apply, network))(variables, x)[0]) for network in (model, dropping)]
+    assert not np.allclose(*train)
+    np.testing.assert_array_equal(jax.jit(model.apply)(variables, x), jax.jit(dropping.apply)(variables, x))
+
+
+@pytest.mark.parametrize("block", [resnet.BasicBlock, resnet.PreActBasicBlock, resnet.PreActBottleneckBlock])
+def test_a_block_whose_branch_falls_is_its_shortcut(block):
+    block = block(4)
+    x = jnp.abs(jax.random.normal(jax.random.key(0), (2, 3, 3, 4 * block.expansion)))
+    y, _ = jax.jit(partial(block.init_with_output, train=True, drop_path=1.0))({"params": KEY, "dropout": KEY}, x)
+    np.testing.assert_array_equal(y, x)
+
+
+def test_stochastic_depth_grows_linearly_to_its_rate_at_the_last_block():
+    np.testing.assert_allclose(resnet.block_rates(0.5, 5), [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-6)
+    assert resnet.block_rates(0.0, 5) is None
 
 
 @pytest.mark.parametrize(
@@ -161,6 +212,14 @@ def test_the_program_of_a_training_step_does_not_grow_with_depth():
         (lambda: models.create("cifar_resnet21"), "depth is 21; .* 6n"),
         (lambda: models.create("resnet20", classes=3), "no field classes.*num_classes"),
         (lambda: resnet.imagenet(20), "18, 34, 50"),
+        (lambda: resnet.preact_imagenet(20), "18, 34, 50"),
+        (lambda: models.create("wrn12_2"), "6n \\+ 4"),
+        (lambda: models.create("wrn16_0"), "factor 0"),
+        (lambda: models.create("wrn16"), "no model 'wrn16'"),
+        (lambda: start("resnet8", drop_path=1.5), r"drop_path is 1\.5"),
+        (lambda: start("plain8", drop_path=0.5), "no shortcut"),
+        (lambda: start("resnet8", shortcut="identity"), "no shortcut 'identity'"),
+        (lambda: start("resnet8", deep_stem=True), "deep_stem"),
         (lambda: models.count_parameters(models.create("resnet8"), (1, 8, 8, 3)), "without a batch"),
         (lambda: models.create("resnet8").init(jax.random.key(0), jnp.zeros((8, 8, 1))), "height, width, channel"),
     ],
@@ -168,6 +227,10 @@ def test_the_program_of_a_training_step_does_not_grow_with_depth():
 def test_wrong_names_depths_fields_and_ranks_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def start(name, **fields):
+    return jax.eval_shape(models.create(name, **fields).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
 @pytest.mark.slow

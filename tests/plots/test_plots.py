@@ -66,6 +66,45 @@ def test_a_hundred_classes_are_not_annotated(tmp_path):
     plots.save(figure, tmp_path / "many.png")
 
 
+def test_networks_of_each_depth_have_a_panel_and_of_each_activation_a_line_over_their_widths():
+    # Given a linear model and networks of 2 depths × 2 activations × 3 widths, one with a spread as large as its mean,
+    depth, width = np.array([0.0] + [1.0] * 6 + [3.0] * 6), np.array([0.0] + [4.0, 16.0, 64.0] * 4)
+    kind = np.array(["linear"] + (["relu"] * 3 + ["leaky_relu"] * 3) * 2)
+    means = np.arange(1.0, 14.0)
+    stds = np.where(means == 7, 7.0, 0.1)
+    figure = plots.widths(depth, width, kind, {"loss": (means, stds), "error": (means[::-1], stds)})
+    # then there are a row for each measure and a column for each depth,
+    assert [axes.get_title() for axes in figure.axes] == ["1 hidden layer", "3 hidden layers", "", ""]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "", "error", ""]
+    # each with the linear model and its own networks, and nothing reaches to minus infinity.
+    panel = figure.axes[1]
+    means_of = {container.get_label(): container[0].get_ydata() for container in panel.containers}
+    np.testing.assert_array_equal(means_of["relu"], [8, 9, 10])
+    np.testing.assert_array_equal(means_of["leaky relu"], [11, 12, 13])
+    assert list(panel.lines[0].get_ydata()) == [1, 1]
+    assert figure.axes[0].get_ylim()[0] == 0.5
+    assert [tick.get_text() for tick in figure.axes[2].get_xticklabels()] == ["4", "16", "64"]
+
+
+def test_networks_are_named_beside_their_errors_at_every_cost_and_names_keep_apart():
+    # Given three networks, two of them of almost the same error,
+    costs = {"FLOPs": np.array([1e3, 1e6, 1e7]), "parameters": np.array([1e2, 1e5, 1e4])}
+    figure = plots.comparison(
+        ["linear", "net_8", "net_9"], costs, np.array([4.0, 1.0, 1.01]), np.array([0.2, 1.5, 0.1])
+    )
+    # then each panel has every name at its point,
+    for axes, (label, cost) in zip(figure.axes, costs.items(), strict=True):
+        assert (axes.get_xlabel(), axes.get_xscale(), axes.get_yscale()) == (label, "log", "log")
+        points = {text.get_text(): text.xy for text in axes.texts}
+        assert points == {"linear": (cost[0], 4.0), "net_8": (cost[1], 1.0), "net_9": (cost[2], 1.01)}
+        # the dearest ones' on the left, where there is room,
+        assert [text.get_ha() for text in axes.texts] == ["left", "right", "right"]
+        # and the higher of two close ones above the other; no error bar reaches to minus infinity.
+        assert axes.texts[2].xyann[1] - axes.texts[1].xyann[1] > 7
+        assert axes.get_ylim()[0] > 0.5
+    assert plots.comparison(["a"], {"cost": np.ones(1)}, np.zeros(1), np.zeros(1)).axes[0].get_ylim()[0] > 0
+
+
 def test_the_same_figure_is_the_same_file(tmp_path):
     for name in ("one.png", "two.png", "one.pdf", "two.pdf"):
         plots.save(plots.schedule(np.arange(3), {"linear": np.arange(3.0)}), tmp_path / name)

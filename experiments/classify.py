@@ -1,0 +1,185 @@
+"""Classify one image with published weights: the five most likely classes, with their probabilities.
+
+`etude classify cat.jpg --model vit_base_patch16_224 --weights vit.safetensors --labels imagenet.txt`. The weights are
+a file of torchvision's or timm's for that network. Nothing is trained, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import models
+from ..models import pretrained
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which image, which network, and how the one is made ready for the other."""
+
+    image: tyro.conf.Positional[Path]
+    """File of the image."""
+    weights: Path
+    """A .safetensors file with torchvision's or timm's names."""
+    model: str = "resnet50"
+    """Its network, such as alexnet, vgg16_bn, resnet50 or vit_base_patch16_224."""
+    labels: Path | None = None
+    """A text file with the name of one class a line; without it classes are numbers."""
+    top: int = 5
+    """How many classes to tell."""
+    size: int = 224
+    """Side of the square that the network sees, in pixels."""
+    crop: float | None = None
+    """That side as a part of the shorter side of the resized image; by default as the model was trained."""
+    mean: Triple | None = None
+    """What is taken off red, green and blue, of [0, 1]; by default as the model was trained."""
+    std: Triple | None = None
+    """What they are divided by; by default as the model was trained."""
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    """Of the resizing; by default as the model was trained."""
+
+
+class Convention(NamedTuple):
+    """How the images of published weights are prepared: fields of `Config`."""
+
+    crop: float
+    mean: Triple
+    std: Triple
+    interpolation: str
+
+
+IMAGENET = Convention(224 / 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")  # torchvision's
+# By the beginning of a model's name, the longest that fits; as timm has them. ViT's are of the AugReg weights.
+CONVENTIONS = {
+    "vit": Convention(0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic"),
+    "deit": IMAGENET._replace(crop=0.9, interpolation="bicubic"),
+    "preact_resnet": Convention(0.95, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic"),
+    **{f"resnet{depth}d": IMAGENET._replace(interpolation="bicubic") for depth in (18, 34, 50, 101, 152)},
+}
+
+
+def main(config: Config) -> list[tuple[str, float]]:
+    """Prints the most likely classes; returns them with their probabilities, the likeliest first.
+
+    Raises: FileNotFoundError or ValueError that names the file or number that is wrong.
+    """
+    if config.size < 1 or config.top < 1:
+        raise ValueError(f"size is {config.size} and top {config.top}; both must be at least 1.")
+    model = models.create(config.model)
+    usual = convention(config.model)
+    image = prepare(
+        open_image(config.image),
+        config.size,
+        config.crop or usual.crop,
+        config.mean or usual.mean,
+        config.std or usual.std,
+        config.interpolation or usual.interpolation,
+    )
+    weights = pretrained.read(config.weights)
+    model = model.clone(num_classes=pretrained.num_classes(model, weights, image.shape))
+    probabilities = classify(model, weights, image)
+    labels = read_labels(config.labels, len(probabilities))
+    likeliest = np.argsort(-probabilities, kind="stable")[: config.top]
+    told = [(labels[i], float(probabilities[i])) for i in likeliest]
+
+    table = Table("class", "probability")
+    for label, probability in told:
+        table.add_row(escape(label), f"{probability:.4f}")
+    console = Console()
+    console.print(f"{config.image.name} by {config.model}", markup=False, highlight=False)
+    console.print(table)
+    return told
+
+
+def convention(model: str) -> Convention:
+    """How images for a model's published weights are prepared."""
+    known = [prefix for prefix in CONVENTIONS if model.startswith(prefix)]
+    return CONVENTIONS[max(known, key=len)] if known else IMAGENET
+
+
+def open_image(path: Path) -> Image.Image:
+    """An image in red, green and blue, upright.
+
+    Raises: FileNotFoundError if there is no such file; ValueError if it is no image that can be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no image {path}.")
+    try:
+        with Image.open(path) as image:
+            mode, upright = image.mode, ImageOps.exif_transpose(image)
+            upright.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is not an image that can be read: {error}") from error
+    if mode.startswith(("I", "F")):  # which Pillow would clip, not scale, to 8 bits
+        raise ValueError(f"{path} has the pixel format {mode}; convert it to one of 8 bits a channel.")
+    return upright.convert("RGB")
+
+
+def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Triple, interpolation: str) -> np.ndarray:
+    """Resizes, cuts out the centre and normalises, as torchvision and timm do for evaluation.
+
+    Args:
+      image: in red, green and blue.
+      size: of the result, in pixels.
+      crop: size / the shorter side of the resized image, in (0, 1].
+      mean, std: of each channel, of pixels in [0, 1].
+      interpolation: "bilinear" or "bicubic", both with antialiasing.
+    Returns: [size, size, 3], float32.
+    Raises: ValueError if crop is not in (0, 1] or a std is not positive.
+    """
+    if not 0 < crop <= 1:
+        raise ValueError(f"crop is {crop}; it must be in (0, 1].")
+    if min(std) <= 0:
+        raise ValueError(f"std is {std}; every one must be positive.")
+    shorter = int(size / crop)
+    scale = shorter / min(image.size)
+    width, height = (shorter if side == min(image.size) else int(side * scale) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling[interpolation.upper()])
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    pixels = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
+    return (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+
+def classify(model: nn.Module, weights: dict[str, np.ndarray], image: np.ndarray) -> np.ndarray:
+    """[class], the probabilities of one image [height, width, 3]."""
+    variables = pretrained.from_torch(model, weights, pretrained.template(model, image.shape))
+    logits = jax.jit(model.apply)(variables, jnp.asarray(image)[None])
+    return np.asarray(jax.nn.softmax(logits[0]))
+
+
+def read_labels(path: Path | None, count: int) -> list[str]:
+    """Names of classes: the lines of a file, or their numbers.
+
+    Raises: FileNotFoundError; ValueError if the file is not text or has another number of lines than there are classes.
+    """
+    if path is None:
+        return [str(i) for i in range(count)]
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of labels {path}.")
+    try:
+        labels = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text in UTF-8: {error}.") from error
+    if len(labels) != count:
+        raise ValueError(f"{path} has {len(labels)} lines; the weights tell {count} classes apart.")
+    return labels
+
+
+if __name__ == "__main__":
+    from .cli import run
+
+    sys.exit(run("classify"))

@@ -1,0 +1,34 @@
+"""What every family's `torch_entries` shares: how a leaf of ours is called and laid out in PyTorch.
+
+A family's own file says what its modules are called there; `pretrained` turns a whole network around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SUFFIXES = {
+    ("params", "kernel"): "weight",
+    ("params", "scale"): "weight",
+    ("params", "bias"): "bias",
+    ("batch_stats", "mean"): "running_mean",
+    ("batch_stats", "var"): "running_var",
+}
+# Convolutions are [height, width, in, out] here and [out, in, height, width] there; dense layers are transposed.
+LAYOUTS = {4: (3, 2, 0, 1), 2: (1, 0)}
+
+
+def torch_entry(modules: Sequence[str], collection: str, leaf: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """(name, array) of one leaf of a convolution, dense layer or normalisation.
+
+    Args:
+      modules: names of the modules around the leaf, as torch has them.
+      collection: "params" or "batch_stats".
+      leaf: "kernel", "scale", "bias", "mean" or "var".
+      array: of our layout.
+    """
+    if leaf == "kernel":
+        array = array.transpose(LAYOUTS[array.ndim])
+    return ".".join([*modules, SUFFIXES[collection, leaf]]), array

@@ -1,0 +1,127 @@
+"""`etude classify` as a user meets it: the right class, the right pixels, and one message for what is wrong."""
+
+import jax
+import numpy as np
+import pytest
+from etude import models
+from etude.experiments import classify, cli
+from etude.models import pretrained
+from PIL import Image
+
+NAME, CLASSES = "resnet8", 6  # a network without weights of its own: the file is made here
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights of a network that always answers class 4, an image, and labels."""
+    folder = tmp_path_factory.mktemp("classify")
+    model = models.create(NAME, num_classes=CLASSES)
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), pretrained.template(model, (32, 32, 3)))
+    variables["params"]["fc"]["bias"][[4, 1]] = 3.0, 2.0
+    pretrained.save(model, variables, folder / "weights.safetensors")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    (folder / "labels.txt").write_text("ant\nbee\ncat\ndog\n[red] eel\nfox\n", encoding="utf-8")
+    return folder
+
+
+def run(capsys, folder, *options, image="image.png", weights="weights.safetensors"):
+    code = cli.main(
+        ["classify", str(folder / image), "--model", NAME, "--size", "32", "--weights", str(folder / weights), *options]
+    )
+    captured = capsys.readouterr()
+    return code, " ".join((captured.out + captured.err).split())
+
+
+def test_the_likeliest_classes_are_printed_by_their_labels(folder, capsys):
+    code, text = run(capsys, folder, "--labels", str(folder / "labels.txt"), "--top", "2")
+    total = np.exp(3) + np.exp(2) + 4
+    assert code == 0
+    assert f"[red] eel │ {np.exp(3) / total:.4f}" in text
+    assert f"bee │ {np.exp(2) / total:.4f}" in text
+    assert "ant" not in text
+
+
+def test_without_labels_classes_are_numbers_and_five_are_told(folder):
+    told = classify.main(
+        classify.Config(folder / "image.png", folder / "weights.safetensors", model=NAME, size=32)
+    )  # fmt: skip
+    assert [label for label, _ in told] == ["4", "1", "0", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": "nothing.png"}, "There is no image"),
+        ({"image": "labels.txt"}, "not an image that can be read"),
+        ({"image": "half.png"}, "not an image that can be read"),
+        ({"image": "deep.png"}, "8 bits a channel"),
+        ({"weights": "nothing.safetensors"}, "There is no file of weights"),
+        ({"weights": "image.png"}, "not a readable safetensors file"),
+        ({"weights": "other.safetensors"}, "do not fit this network. unknown: layer1.1"),
+    ],
+)
+def test_a_wrong_file_ends_with_one_message(folder, capsys, options, message):
+    whole = (folder / "image.png").read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "deep.png")
+    other = models.create("resnet14", num_classes=CLASSES, width=4)
+    shapes = pretrained.template(other, (32, 32, 3))
+    pretrained.save(other, jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes), folder / "other.safetensors")
+    code, text = run(capsys, folder, **options)
+    assert code == 2
+    assert message in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "nothing.txt"], "There is no file of labels"),
+        (["--labels", __file__], "lines; the weights tell 6 classes apart"),
+        (["--crop", "1.5"], "crop is 1.5"),
+        (["--std", "1", "0", "1"], "every one must be positive"),
+        (["--top", "0"], "at least 1"),
+        (["--model", "resnet7"], "There is no model 'resnet7'"),
+        (["--model", "mlp"], "MLP has no published names"),
+    ],
+)
+def test_a_wrong_choice_ends_with_one_message(folder, capsys, options, message):
+    code, text = run(capsys, folder, *options)
+    assert code == 2
+    assert message in text
+
+
+def test_the_centre_of_a_resized_image_is_seen_normalised():
+    # Given a landscape whose left and right thirds differ from its centre,
+    pixels = np.zeros((32, 96, 3), np.uint8)
+    pixels[:, :32], pixels[:, 32:64], pixels[:, 64:] = 255, (51, 102, 204), 10
+    # when it is prepared whole, then only the centre is seen.
+    seen = classify.prepare(Image.fromarray(pixels), 32, 1.0, (0.2, 0.2, 0.2), (0.5, 1.0, 2.0), "bilinear")
+    np.testing.assert_allclose(seen, np.broadcast_to([0.0, 0.2, 0.3], (32, 32, 3)), atol=1e-6)
+
+
+def test_a_photograph_taken_upside_down_is_turned(tmp_path):
+    image = Image.fromarray(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # orientation: rotated by 180°
+    image.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(
+        np.asarray(classify.open_image(tmp_path / "turned.png")), np.asarray(image)[::-1, ::-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "crop", "mean", "interpolation"),
+    [
+        ("resnet50", 224 / 256, 0.485, "bilinear"),
+        ("resnet50d", 224 / 256, 0.485, "bicubic"),
+        ("vgg16", 224 / 256, 0.485, "bilinear"),
+        ("vit_base_patch16_224", 0.9, 0.5, "bicubic"),
+        ("deit_small_patch16_224", 0.9, 0.485, "bicubic"),
+        ("preact_resnet50", 0.95, 0.5, "bicubic"),
+    ],
+)
+def test_each_model_is_shown_images_as_it_was_trained_on_them(model, crop, mean, interpolation):
+    usual = classify.convention(model)
+    assert (usual.crop, usual.mean[0], usual.interpolation) == (crop, mean, interpolation)
