@@ -40,12 +40,12 @@ class Config(ClassificationConfig):
     """Names of models.names()."""
     epochs: int = 10
     """Passes through the training split, of every network."""
-    population: PopulationConfig = field(default_factory=lambda: PopulationConfig("0.001,0.004,0.016", seeds=2))
+    population: PopulationConfig = field(default_factory=lambda: PopulationConfig("0.0005,0.002,0.008,0.032", seeds=2))
     """The grid, and how many seeds of each network."""
 
 
 # Of the optimizers, AdamW is the one that all of these kinds of networks train well with.
-DEMO = Config(preset="demo", optimizer="adamw", weight_decay=0.01, batch_size=32)
+DEMO = Config(preset="demo", shift=0, batch_size=32, optimizer="adamw", weight_decay=0.01, clip_norm=1.0)
 PRESETS = {
     "smoke": replace(
         DEMO, preset="smoke", models=("linear", "mlp"), epochs=2, population=PopulationConfig("0.004,0.016", seeds=2)
@@ -54,7 +54,7 @@ PRESETS = {
     "paper": replace(
         DEMO, preset="paper", data="tfds:cifar10",
         models=("linear", "resnet20", "resnet56", "wrn16_4", "resnet9", "vit_tiny_patch4_32"),
-        epochs=100, batch_size=128, weight_decay=0.05, flip=True,
+        epochs=100, batch_size=128, weight_decay=0.05, shift=4, flip=True,
         population=PopulationConfig("2**-12:2**-6:4", seeds=3),
     ),
 }  # fmt: skip
@@ -163,12 +163,12 @@ def as_text(folder: Path) -> Table:
     """table.csv for the terminal, the most accurate network last."""
     table = read_csv(folder / "table.csv")
     shown = Table("model", box=None, pad_edge=False)
-    for title in ("parameters", "FLOPs an image", "test accuracy (%)", "s an epoch", "images/s"):
+    for title in ("parameters", "FLOPs", "test accuracy", "s/epoch", "images/s"):
         shown.add_column(title, justify="right")
     for i in np.argsort(table["test_accuracy"]):
         name, parameters, flops, _, _, accuracy, std, seconds, rate = (table[column][i] for column in COLUMNS)
         shown.add_row(
-            str(name), f"{parameters:,.0f}", f"{flops:,.0f}", f"{100 * accuracy:.2f} ± {100 * std:.2f}",
+            str(name), f"{parameters:,.0f}", f"{flops:,.0f}", f"{100 * accuracy:.2f} ± {100 * std:.2f} %",
             f"{seconds:.3g}", f"{rate:,.0f}",
         )  # fmt: skip
     return shown

@@ -137,6 +137,7 @@ def learning_curves(
         right.set(xlabel="epoch", ylabel="error (%)", yscale="symlog", ylim=(0, 100))
         right.set_yticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
         for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if best is not None:
                 axes.axvline(best, color=GREY, linestyle=":", label=f"best, epoch {best:g}")
         right.legend()
