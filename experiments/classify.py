@@ -84,7 +84,7 @@ def main(config: Config) -> list[tuple[str, float]]:
     image = prepare(
         open_image(config.image),
         config.size,
-        config.crop or usual.crop,
+        usual.crop if config.crop is None else config.crop,
         config.mean or usual.mean,
         config.std or usual.std,
         config.interpolation or usual.interpolation,

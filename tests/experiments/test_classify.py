@@ -80,6 +80,7 @@ def test_a_wrong_file_ends_with_one_message(folder, capsys, options, message):
         (["--labels", "nothing.txt"], "There is no file of labels"),
         (["--labels", __file__], "lines; the weights tell 6 classes apart"),
         (["--crop", "1.5"], "crop is 1.5"),
+        (["--crop", "0"], "crop is 0"),
         (["--std", "1", "0", "1"], "every one must be positive"),
         (["--top", "0"], "at least 1"),
         (["--model", "resnet7"], "There is no model 'resnet7'"),
