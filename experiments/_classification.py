@@ -163,9 +163,8 @@ class Problem:
 
     def state(self, learning_rate: float, *, ema: bool = False) -> train.State:
         """The state at step 0."""
-        hyper = self.hyper(learning_rate)
-        create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema))
-        return create(jax.random.key(self.config.seed), hyper)
+        create = train.compile_create(self.task, self.make_optimizer, ema=ema)
+        return create(jax.random.key(self.config.seed), self.hyper(learning_rate))
 
     def step(self, make_schedule, *, ema_decay: float | None = None):
         """The training step with this schedule."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from .style import BLUE, CYCLE, DASHES, GREEN, GREY, ORANGE, RED, figure
@@ -350,6 +351,7 @@ def comparison(
                 axes.annotate(
                     name, (cost[i], shown[i]), (6 * side, lifts[i]), textcoords="offset points", color=color,
                     fontsize=7, ha="left" if side > 0 else "right", va="center",
+                    zorder=4, path_effects=[withStroke(linewidth=2, foreground="white")],  # above others' error bars
                 )  # fmt: skip
         row[0].set_ylabel("test error (%), mean ± std over seeds")
         row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

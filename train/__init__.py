@@ -44,7 +44,7 @@ from .population import (
     population_layout,
 )
 from .run_folder import read_result, run_folder, write_json
-from .state import State, create_state
+from .state import State, compile_create, create_state
 from .step import make_step
 from .sweep import sweep
 from .task import Aux, Task, Variables, classification
@@ -74,6 +74,7 @@ __all__ = [
     "adamw",
     "check_batch_size",
     "classification",
+    "compile_create",
     "compile_step",
     "create_population",
     "create_state",

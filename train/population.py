@@ -33,7 +33,7 @@ from .feed import LONGEST_STRETCH, Feed, check_batch, epoch_batches, is_resident
 from .journal import Journal
 from .loop import SAVE_SECONDS, Stopped, next_count, stop_requested
 from .optimizers import MakeOptimizer
-from .state import State, create_state
+from .state import State, compile_create
 from .step import Step
 from .task import Task, Variables
 
@@ -173,7 +173,7 @@ def create_population(task: Task, make_optimizer: MakeOptimizer, members: Member
       members: seeds and hyperparameters.
       ema: keep moving averages.
     """
-    create = jax.jit(partial(create_state, task, make_optimizer, ema=ema))
+    create = compile_create(task, make_optimizer, ema=ema)
     # One by one: batched, initialisers take twice as long to compile, and a call takes less than a millisecond.
     states = [
         create(jax.random.key(int(seed)), {name: values[i] for name, values in members.hyper.items()})

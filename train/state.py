@@ -6,7 +6,8 @@ Everything that a run needs to go on, apart from its data (which is a function o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -76,3 +77,15 @@ def create_state(
         ema=jax.tree.map(jnp.copy, {"params": params, "model_state": model_state}) if ema else None,
         hyper=hyper,
     )
+
+
+def compile_create(
+    task: Task, make_optimizer: MakeOptimizer, *, ema: bool = False
+) -> Callable[[jax.Array, Mapping[str, float | jax.Array]], State]:
+    """`create_state` as one compiled function of (key, hyper), quickly compiled where it runs once and is no work.
+
+    On a CPU initialisers take longer to optimise than to run: without optimisation a ResNet-8 compiles in 0.7 s and not
+    in 2.6 s, and takes 8 ms and not 1 ms. (Their values differ in the last bit.)
+    """
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(partial(create_state, task, make_optimizer, ema=ema), compiler_options=options)

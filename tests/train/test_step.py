@@ -135,3 +135,15 @@ def test_numbers_out_of_range_are_refused(batch, options, message):
 def test_a_clip_norm_of_zero_is_refused():
     with pytest.raises(ValueError, match="clip_norm is 0"):
         train.sgd(0.1, clip_norm=0.0)
+
+
+def test_a_compiled_creation_gives_the_state_of_the_plain_one():
+    task = train.classification(Linear(), (2, 2, 1))
+    make_optimizer = lambda rate, _: train.adam(rate)  # noqa: E731
+    arguments = jax.random.key(3), {"learning_rate": 0.1}
+    plain = train.create_state(task, make_optimizer, *arguments, ema=True)
+    compiled = train.compile_create(task, make_optimizer, ema=True)(*arguments)
+    assert jax.tree.structure(plain) == jax.tree.structure(compiled)
+    # Compilers may round the last bit of an initialiser differently.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), plain.variables, compiled.variables)
+    assert jax.random.key_data(plain.key).tolist() == jax.random.key_data(compiled.key).tolist()
