@@ -11,10 +11,11 @@ MAY_IMPORT = {
     "losses": set(),
     "schedules": set(),
     "data": set(),
+    "diffusion": set(),
     "metrics": set(),
     "plots": {"metrics"},
-    "train": {"metrics", "data", "losses", "schedules", "models"},
-    "experiments": {"train", "plots", "metrics", "data", "losses", "schedules", "models"},
+    "train": {"metrics", "data", "diffusion", "losses", "schedules", "models"},
+    "experiments": {"train", "plots", "metrics", "data", "diffusion", "losses", "schedules", "models"},
 }
 
 

@@ -1,0 +1,81 @@
+"""Diffusion models and flow matching as pure functions. Knows neither networks nor training.
+
+Four choices, each independent of the others:
+
+    schedule = cosine()                                            how much noise there is at time t
+    denoise  = denoiser(predict, "v", schedule)                    what the network predicts, as an estimate of x_0
+    sampler  = ddim(denoise, schedule)                             how a step goes from one time to an earlier one
+    images   = sample(sampler, noise, uniform_times(20))           all steps as one scan
+
+`target`, `diffuse` and the weightings are what a network is trained with, `variational_bound` what it is judged by.
+"""
+
+from .bound import Bound, variational_bound
+from .guidance import guide, guided
+from .prediction import PREDICTIONS, Denoiser, convert, denoiser, split, target
+from .samplers import (
+    Sampler,
+    ancestral,
+    ddim,
+    dpm_solver_2m,
+    euler,
+    heun,
+    probability_flow,
+    sample,
+    trajectory,
+    uniform_log_snr_times,
+    uniform_times,
+)
+from .schedules import (
+    Level,
+    NoiseSchedule,
+    cosine,
+    cosine_betas,
+    diffuse,
+    from_betas,
+    linear,
+    linear_betas,
+    posterior,
+    rectified_flow,
+    variance_preserving,
+)
+from .weighting import Weighting, min_snr, simple, snr
+
+__all__ = [
+    "PREDICTIONS",
+    "Bound",
+    "Denoiser",
+    "Level",
+    "NoiseSchedule",
+    "Sampler",
+    "Weighting",
+    "ancestral",
+    "convert",
+    "cosine",
+    "cosine_betas",
+    "ddim",
+    "denoiser",
+    "diffuse",
+    "dpm_solver_2m",
+    "euler",
+    "from_betas",
+    "guide",
+    "guided",
+    "heun",
+    "linear",
+    "linear_betas",
+    "min_snr",
+    "posterior",
+    "probability_flow",
+    "rectified_flow",
+    "sample",
+    "simple",
+    "snr",
+    "split",
+    "target",
+    "trajectory",
+    "uniform_log_snr_times",
+    "uniform_times",
+    "variance_preserving",
+    "variational_bound",
+]

@@ -1,0 +1,142 @@
+"""Conversions between predictions, weightings and guidance."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etude import diffusion
+
+SCHEDULES = {"linear": diffusion.linear(), "cosine": diffusion.cosine(), "flow": diffusion.rectified_flow()}
+TIMES = jnp.array([0.1, 0.35, 0.5, 0.8])
+
+
+@pytest.fixture
+def example(key):
+    """(x_0, ε) [4, 2, 3]"""
+    return jax.random.normal(key, (2, 4, 2, 3))
+
+
+@pytest.mark.parametrize(("schedule", "prediction"), list(product(SCHEDULES, diffusion.PREDICTIONS)))
+def test_image_and_noise_come_back_out_of_each_prediction(schedule, prediction, example):
+    (x0, noise), level = example, SCHEDULES[schedule](TIMES)
+    x = diffusion.diffuse(x0, noise, level)
+    predicted = diffusion.target(prediction, x0, noise, level)
+    for found, wanted in zip(diffusion.split(prediction, predicted, x, level), (x0, noise), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)  # divided by α or σ of at least 0.1
+
+
+@pytest.mark.parametrize(("one", "other"), list(product(diffusion.PREDICTIONS, repeat=2)))
+def test_conversions_invert_each_other(one, other, example):
+    x, predicted = example  # any x_t and any prediction, not only a perfect one
+    level = diffusion.cosine()(TIMES)
+    there = diffusion.convert(one, other, predicted, x, level)
+    back = diffusion.convert(other, one, there, x, level)
+    np.testing.assert_allclose(back, predicted, rtol=1e-3, atol=1e-3)
+
+
+def test_the_targets_are_those_of_the_papers(example):
+    (x0, noise), level = example, diffusion.cosine()(TIMES)
+    alpha, sigma = level.like(x0)
+    expected = {"x0": x0, "epsilon": noise, "v": alpha * noise - sigma * x0, "flow": noise - x0}
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(diffusion.target(name, x0, noise, level), wanted, rtol=1e-6)
+
+
+def test_a_flow_prediction_is_the_time_derivative_of_a_rectified_flow(example):
+    x0, noise = example
+    schedule = diffusion.rectified_flow()
+    path = lambda t: diffusion.diffuse(x0, noise, schedule(t))  # noqa: E731
+    _, velocity = jax.jvp(path, (0.3,), (1.0,))
+    np.testing.assert_allclose(velocity, diffusion.target("flow", x0, noise, schedule(0.3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)
+def test_a_denoiser_gives_the_image_whatever_its_network_predicts(prediction, example):
+    (x0, noise), schedule = example, diffusion.cosine()
+
+    def predict(x, time):
+        assert time.shape == (4,)
+        return diffusion.target(prediction, x0, noise, schedule(time))
+
+    x = diffusion.diffuse(x0, noise, schedule(0.4))
+    np.testing.assert_allclose(diffusion.denoiser(predict, prediction, schedule)(x, 0.4), x0, rtol=1e-3, atol=1e-5)
+    clipped = diffusion.denoiser(predict, prediction, schedule, threshold=lambda x: x.clip(-0.5, 0.5))
+    np.testing.assert_allclose(clipped(x, 0.4), x0.clip(-0.5, 0.5), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)
+def test_a_weighting_counts_an_error_of_the_image_the_same_whatever_is_predicted(prediction, example):
+    (x0, noise), level = example, diffusion.cosine()(TIMES)
+    x, ratio = diffusion.diffuse(x0, noise, level), jnp.exp(level.log_snr)
+    wrong = x0 + 0.1
+    predicted = diffusion.target(prediction, wrong, (x - level.like(x).alpha * wrong) / level.like(x).sigma, level)
+    error = ((predicted - diffusion.target(prediction, x0, noise, level)) ** 2).mean((1, 2))
+    np.testing.assert_allclose(diffusion.snr(prediction, level) * error, ratio * 0.01, rtol=2e-3)
+    expected = jnp.minimum(ratio, 2.5) * 0.01
+    np.testing.assert_allclose(diffusion.min_snr(2.5)(prediction, level) * error, expected, rtol=2e-3)
+
+
+def test_the_weightings_of_a_noise_prediction_are_the_papers():
+    level = diffusion.linear()(TIMES)
+    np.testing.assert_allclose(diffusion.snr("epsilon", level), 1, rtol=1e-5)
+    np.testing.assert_allclose(diffusion.simple("epsilon", level), 1)
+    ratio = jnp.exp(level.log_snr)  # Hang et al. 2023: min(SNR, γ) / SNR
+    np.testing.assert_allclose(diffusion.min_snr(5.0)("epsilon", level), jnp.minimum(ratio, 5) / ratio, rtol=1e-5)
+
+
+def test_guidance_of_1_is_the_conditional_model_and_of_0_the_unconditional_one(example):
+    conditional, unconditional = example
+    np.testing.assert_allclose(diffusion.guide(conditional, unconditional, 1.0), conditional, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(diffusion.guide(conditional, unconditional, 0.0), unconditional)
+
+
+def test_guidance_goes_beyond_the_conditional_model_and_rescaling_keeps_its_spread(example):
+    conditional, unconditional = example
+    far = diffusion.guide(conditional, unconditional, 4.0)
+    np.testing.assert_allclose(far, 4 * conditional - 3 * unconditional, rtol=1e-4, atol=1e-5)
+    spread = lambda x: x.std((1, 2))  # noqa: E731
+    rescaled = diffusion.guide(conditional, unconditional, 4.0, rescale=1.0)
+    np.testing.assert_allclose(spread(rescaled), spread(conditional), rtol=1e-5)
+    halfway = diffusion.guide(conditional, unconditional, 4.0, rescale=0.5)
+    np.testing.assert_allclose(halfway, (far + rescaled) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_a_guided_network_sees_labels_and_none_in_one_batch(example):
+    x, labels, calls = example[0], jnp.array([0, 1, 2, 0]), []
+
+    def predict(x, time, labels):
+        calls.append(len(x))
+        return x * time[:, None, None] + labels[:, None, None]
+
+    time = jnp.full(4, 0.5)
+    given = diffusion.guided(predict, labels, 3, 2.0)(x, time)
+    expected = 0.5 * x + (3 + 2.0 * (labels - 3))[:, None, None]
+    np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-6)
+    alone = diffusion.guided(predict, labels, 3, 1)(x, time)
+    np.testing.assert_allclose(alone, predict(x, time, labels))
+    assert calls[:2] == [8, 4]
+
+
+def test_guidance_is_the_same_in_the_space_of_any_prediction(example):
+    (conditional, unconditional), schedule = example, diffusion.cosine()
+    x, level = conditional[::-1], schedule(0.3)
+    guided = diffusion.guide(conditional, unconditional, 3.0)
+    as_image = diffusion.split("v", guided, x, level)[0]
+    images = [diffusion.split("v", each, x, level)[0] for each in (conditional, unconditional)]
+    np.testing.assert_allclose(as_image, diffusion.guide(*images, 3.0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, level: diffusion.target("eps", x, x, level), "no prediction 'eps'. Valid are: x0, epsilon, v, flow"),
+        (lambda x, level: diffusion.denoiser(lambda x, t: x, "eps", diffusion.linear()), "no prediction 'eps'"),
+        (lambda x, level: diffusion.simple("eps", level), "no prediction 'eps'"),
+        (lambda x, level: diffusion.min_snr(0), "must be positive"),
+    ],
+)
+def test_what_is_not_valid_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((2, 3)), diffusion.linear()(0.5))
