@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 from etude import train
 from etude.experiments import resnet
-from etude.experiments._classification import Problem
+from etude.experiments._classification import ClassificationProblem
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         config = resnet.Config(
             model=options.model, data=options.data, data_dir=options.data_dir, batch_size=options.batch_size, feed=feed
         )
-        bare, fitted = _timers(Problem.of(config), options.epochs)
+        bare, fitted = _timers(ClassificationProblem.of(config), options.epochs)
         bare(), fitted()  # compiles
         pairs = [(bare(), fitted()) for _ in range(options.repeats)]
         ratios = [fit / alone for alone, fit in pairs]
@@ -47,7 +47,7 @@ def main() -> None:
         )
 
 
-def _timers(problem: Problem, epochs: int):
+def _timers(problem: ClassificationProblem, epochs: int):
     """(bare, fitted): functions that train for some epochs and return their steps per second."""
 
     def schedule(hyper):

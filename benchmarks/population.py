@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from etude import schedules, train
-from etude.experiments._classification import ClassificationConfig, Problem
+from etude.experiments._classification import ClassificationConfig, ClassificationProblem
 from etude.train.feed import epoch_batches, stretch
 
 PROBLEMS = {  # model, data set, epochs
@@ -53,7 +53,7 @@ def main() -> None:
 
 def compare(name: str, options: argparse.Namespace) -> None:
     model, data, epochs = PROBLEMS[name]
-    problem = Problem.of(ClassificationConfig(model=model, data=data, data_dir=options.data_dir, shift=0))
+    problem = ClassificationProblem.of(ClassificationConfig(model=model, data=data, data_dir=options.data_dir, shift=0))
     problem = replace(problem, train=replace(problem.train, records=InMemory(problem.train.arrays())))
     steps = epochs * (len(problem.train) // problem.config.batch_size)
     members = train.grid(SEEDS, {k: RATES if k == "learning_rate" else [v] for k, v in problem.hyper(0.0).items()})
@@ -95,7 +95,7 @@ class InMemory:
 class Population:
     """The 60 runs as one."""
 
-    def __init__(self, problem: Problem, members: train.Members, epochs: int):
+    def __init__(self, problem: ClassificationProblem, members: train.Members, epochs: int):
         self._problem, self._members, self._epochs = problem, members, epochs
         self._built = None
 
@@ -127,7 +127,7 @@ class Population:
 class Sequential:
     """The 60 runs one after another, by one compiled loop over the steps of an epoch."""
 
-    def __init__(self, problem: Problem, members: train.Members, epochs: int):
+    def __init__(self, problem: ClassificationProblem, members: train.Members, epochs: int):
         self._problem, self._members, self._epochs = problem, members, epochs
         self._built = None
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import jax
 import numpy as np
 from etude import metrics, schedules, train
-from etude.experiments._classification import EVALUATION_BATCH, ClassificationConfig, Problem, load, range_test
+from etude.experiments._classification import ClassificationConfig, ClassificationProblem, range_test
 from etude.experiments._population import PopulationConfig
+from etude.experiments._problem import EVALUATION_BATCH, load
 
 TASKS = {  # data set -> (epochs, seeds of the grid)
     "digits": (40, 8),
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def row(config: ClassificationConfig) -> str:
-    problem = Problem.of(config)
+    problem = ClassificationProblem.of(config)
     epochs, seeds = TASKS[config.data]
     found: dict[str, list[metrics.RangeTest]] = {}
     with tempfile.TemporaryDirectory() as folder:

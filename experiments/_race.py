@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots, schedules
-from ._classification import Problem, fit_members
+from ._classification import ClassificationProblem, fit_members
 from ._population import read_csv, write_csv
 from ._run import Result, Run
 
@@ -22,7 +22,7 @@ COLUMNS = ("seed", "learning_rate", "validation_accuracy", "train_loss", "test_l
 
 def race(
     run: Run,
-    entrants: Mapping[str, tuple[Problem, Callable]],
+    entrants: Mapping[str, tuple[ClassificationProblem, Callable]],
     epochs: int,
     *,
     draw: Callable[[Path], dict[str, Figure]] = lambda folder: draw_race(folder),
@@ -50,7 +50,9 @@ def race(
     return run.finish(values, draw(run.folder))
 
 
-def train_entrant(run: Run, name: str, problem: Problem, schedule: Callable, epochs: int) -> dict[str, np.ndarray]:
+def train_entrant(
+    run: Run, name: str, problem: ClassificationProblem, schedule: Callable, epochs: int
+) -> dict[str, np.ndarray]:
     """What each seed of an entrant came to at its best learning rate. Trains, unless an earlier start did.
 
     Args:
@@ -91,7 +93,7 @@ def train_entrant(run: Run, name: str, problem: Problem, schedule: Callable, epo
     return read_csv(part.folder / "race.csv")
 
 
-def warmup_cosine(problem: Problem, epochs: int) -> Callable:
+def warmup_cosine(problem: ClassificationProblem, epochs: int) -> Callable:
     """hyper -> the schedule of races that are not about schedules: warm-up for a tenth of the steps, then a cosine."""
     total = epochs * (len(problem.train) // problem.config.batch_size)
     return lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], total // 10, total)

@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from .. import metrics, plots, schedules, train
-from ._classification import ClassificationConfig, Problem, load, range_test, train_population
+from ._classification import ClassificationConfig, ClassificationProblem, range_test, train_population
+from ._problem import load
 from ._run import Result, open_run
 
 
@@ -52,7 +53,7 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
     with open_run(experiment, config, default) as run:
         if run.result:
             return run.result
-        problem = Problem.of(config)
+        problem = ClassificationProblem.of(config)
         figures = {}
 
         peak = config.learning_rate

@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from .. import models, plots, schedules
-from ._classification import EVALUATION_BATCH, ClassificationConfig, Problem
+from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig, read_csv, write_csv
+from ._problem import EVALUATION_BATCH
 from ._race import train_entrant, warmup_cosine
 from ._run import Claim, Result, open_run
 
@@ -86,7 +87,7 @@ def main(config: Config) -> Result:
         return run.finish(values, draw(run.folder), claims)
 
 
-def networks(config: Config) -> dict[str, tuple[Problem, int, int]]:
+def networks(config: Config) -> dict[str, tuple[ClassificationProblem, int, int]]:
     """name -> (problem, parameters, operations an image). What does not fit the images is found here, by shapes alone.
 
     Raises: ValueError for an unknown name, fewer than two names, or a network that can't read the images.
@@ -97,7 +98,7 @@ def networks(config: Config) -> dict[str, tuple[Problem, int, int]]:
         models.create(name)
     found = {}
     for name in config.models:
-        problem = Problem.of(replace(config, model=name))
+        problem = ClassificationProblem.of(replace(config, model=name))
         shape = problem.train.element_spec["image"].shape
         try:
             parameters = models.count_parameters(problem.model, shape)
@@ -107,7 +108,7 @@ def networks(config: Config) -> dict[str, tuple[Problem, int, int]]:
     return found
 
 
-def speed(problem: Problem) -> tuple[float, float]:
+def speed(problem: ClassificationProblem) -> tuple[float, float]:
     """Seconds of training an epoch, and images a second at prediction: wall clock, of one network on one device."""
     feed = problem.feed(lambda hyper: schedules.constant(hyper["learning_rate"]))
     steps = min(feed.most, MOST_STEPS)

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots, schedules
-from ._classification import ClassificationConfig, Problem, fit_members
+from ._classification import ClassificationConfig, ClassificationProblem, fit_members
 from ._population import PopulationConfig, read_csv, write_csv
 from ._run import Claim, Result, Run, open_run
 
@@ -60,7 +60,7 @@ def main(config: Config) -> Result:
                 part = run.part(f"{kind}{depth}")
                 if not (part.folder / "curves.csv").exists():
                     run.journal.say(f"{kind}, {depth} layers …")
-                    problem = Problem.of(replace(config, model=f"{family}{depth}"))
+                    problem = ClassificationProblem.of(replace(config, model=f"{family}{depth}"))
                     write_csv(part.folder / "curves.csv", COLUMNS, train_depth(part, problem, kind, depth))
                 rows += list(zip(*read_csv(part.folder / "curves.csv").values(), strict=True))
         write_csv(run.folder / "table.csv", COLUMNS, rows)
@@ -68,7 +68,7 @@ def main(config: Config) -> Result:
         return run.finish(values, draw(run.folder), claims)
 
 
-def train_depth(part: Run, problem: Problem, kind: str, depth: int) -> Iterator[tuple]:
+def train_depth(part: Run, problem: ClassificationProblem, kind: str, depth: int) -> Iterator[tuple]:
     """Trains the seeds of one network; rows of `COLUMNS`."""
     config: Config = problem.config  # pyright: ignore[reportAssignmentType]
     total = config.epochs * (len(problem.train) // config.batch_size)

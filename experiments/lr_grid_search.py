@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import data, plots, schedules, train
-from ._classification import ClassificationConfig, Problem, fit_members
+from ._classification import ClassificationConfig, ClassificationProblem, fit_members
 from ._population import PopulationConfig, read_config, read_csv
 from ._run import Result, open_run
 
@@ -52,7 +52,7 @@ def main(config: Config) -> Result:
             return run.result
         if config.population.learning_rate is None:
             raise ValueError("A grid search needs a grid: give --population.learning-rate, such as 2**-15:2**-1.")
-        problem = Problem.of(config)
+        problem = ClassificationProblem.of(config)
         if config.subset is not None:
             problem = replace(problem, train=data.subset(problem.train, config.subset))
         trained = fit_members(

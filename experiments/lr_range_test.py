@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import metrics, plots
-from ._classification import ClassificationConfig, Problem, range_test
+from ._classification import ClassificationConfig, ClassificationProblem, range_test
 from ._population import PopulationConfig, read_csv
 from ._run import Claim, Result, open_run
 
@@ -54,7 +54,7 @@ def main(config: Config) -> Result:
                 "A range test sweeps the learning rate: give --lowest and --highest, and no grid of rates."
             )
         rates, losses = range_test(
-            Problem.of(config), config.lowest, config.highest, config.steps_per_decade,
+            ClassificationProblem.of(config), config.lowest, config.highest, config.steps_per_decade,
             run.folder / "range_test.csv", run.journal,
         )  # fmt: skip
         tests = [metrics.range_test(rates, each) for each in losses.T]

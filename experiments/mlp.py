@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from .. import models, plots, train
 from ..models import activations
-from ._classification import ClassificationConfig, Problem
+from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig, read_csv, write_csv
 from ._race import train_entrant, warmup_cosine
 from ._run import Claim, Result, Run, open_run
@@ -67,7 +67,7 @@ def main(config: Config) -> Result:
     with open_run("mlp", config, PRESETS[config.preset]) as run:
         if run.result:
             return run.result
-        problem, rows = Problem.of(config), []
+        problem, rows = ClassificationProblem.of(config), []
         shape = problem.train.element_spec["image"].shape
         for (activation, depth, width), model in networks(config, problem.model).items():
             name = f"{activation}_{depth}x{width}" if depth else activation
@@ -93,7 +93,9 @@ def networks(config: Config, model: nn.Module) -> dict[tuple[str, int, int], nn.
     }
 
 
-def train_seeds(run: Run, name: str, problem: Problem, model: nn.Module, epochs: int) -> dict[str, np.ndarray]:
+def train_seeds(
+    run: Run, name: str, problem: ClassificationProblem, model: nn.Module, epochs: int
+) -> dict[str, np.ndarray]:
     """What each seed of a network came to at the network's best rate. Trains, unless an earlier start did.
 
     The training loss is the mean over the last epoch; the errors are those of the best checkpoint.

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 
 from .. import schedules, train
-from ._classification import ClassificationConfig, Problem
+from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig
 from ._race import draw_race, race
 from ._run import Result, open_run
@@ -53,7 +53,7 @@ def main(config: Config) -> Result:
         unknown = sorted(set(config.only) - train.OPTIMIZERS.keys())
         if unknown:
             raise ValueError(f"There is no optimizer {', '.join(unknown)}. Valid are: {', '.join(train.OPTIMIZERS)}.")
-        problem = Problem.of(config)
+        problem = ClassificationProblem.of(config)
         total = config.epochs * (len(problem.train) // config.batch_size)
 
         def schedule(hyper):

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 
 from .. import data, plots, schedules, train
 from ._augmentation import of_images
-from ._classification import EVALUATION_BATCH, ClassificationConfig, Problem, fit_members, load
+from ._classification import ClassificationConfig, ClassificationProblem, fit_members
 from ._population import PopulationConfig, read_csv, write_csv
+from ._problem import EVALUATION_BATCH, load
 from ._run import Claim, Result, open_run
 
 
@@ -99,12 +100,12 @@ def settings(config: Config) -> dict[str, dict[str, float]]:
     return {"none": plain} | {name: plain | values for name, values in strengths.items()} | {"all": plain | every}
 
 
-def small_problem(config: Config) -> Problem:
+def small_problem(config: Config) -> ClassificationProblem:
     """The config's problem with a small training split, and with everything regularising read from the hyperparameters.
 
     Raises: ValueError if nothing augments, or no copies vote.
     """
-    problem = Problem.of(replace(config, mixup=0.0))
+    problem = ClassificationProblem.of(replace(config, mixup=0.0))
     change = of_images(config, problem.train)
     if change is None or not config.tta:
         raise ValueError("Augmentation and test-time augmentation need --shift, --rotate or another, and --tta.")

@@ -19,7 +19,7 @@ import optax
 from matplotlib.figure import Figure
 
 from .. import plots, schedules, train
-from ._classification import ClassificationConfig, Problem
+from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig
 from ._race import draw_race, race
 from ._run import Result, open_run
@@ -57,7 +57,7 @@ def main(config: Config) -> Result:
     with open_run("schedule_race", config, PRESETS[config.preset]) as run:
         if run.result:
             return run.result
-        problem = Problem.of(config)
+        problem = ClassificationProblem.of(config)
         steps = len(problem.train) // config.batch_size
         table = named(config.epochs * steps, steps)
         entrants = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from etude import train
 from etude.experiments import cli, lr_grid_search, lr_range_test, resnet
-from etude.experiments._classification import Problem, range_test
+from etude.experiments._classification import ClassificationProblem, range_test
 from etude.experiments._population import PopulationConfig, read_csv, values
 
 
@@ -114,7 +114,7 @@ def test_a_range_test_leaves_the_training_after_it_unchanged_to_the_bit(tmp_path
     config = resnet.Config(model="mlp", population=PopulationConfig(seeds=seeds))
 
     def trained(before):
-        problem = Problem.of(config)
+        problem = ClassificationProblem.of(config)
         before(problem)
         feed = problem.feed(lambda hyper: lambda step: hyper["learning_rate"])
         state, _ = feed.advance(problem.where.place_state(problem.state(0.1)), 0, 10)
