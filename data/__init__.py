@@ -9,6 +9,7 @@ nothing is imported before a set needs it.
 from . import augment, geometry, mixing
 from .catalogue import load, names
 from .order import epoch_order, in_order, stream
+from .scaling import to_pixels, to_unit
 from .source import Source, moments, subset
 
 __all__ = [
@@ -23,4 +24,6 @@ __all__ = [
     "names",
     "stream",
     "subset",
+    "to_pixels",
+    "to_unit",
 ]

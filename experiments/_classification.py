@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from .. import data, metrics, models, plots, schedules, train
 from ..data import augment
 from ._augmentation import AugmentationConfig, augmentation, of_images, views
-from ._population import write_csv, write_members
+from ._members import fit_members
+from ._population import write_csv
 from ._problem import EVALUATION_BATCH, Problem, ProblemConfig, layout, load
 from ._run import Result, Run
 
@@ -75,11 +76,6 @@ class ClassificationProblem(Problem):
         problem.test_views()  # what is wrong with them must not come out after the training
         return problem
 
-    def evaluator(self, source: data.Source):
-        """variables -> mean loss and accuracy over a split, the test split's with voters."""
-        task = self.test_task() if source.split == "test" else self.task
-        return train.evaluator(task, source, batch_size=EVALUATION_BATCH, resident=self.config.resident)
-
     def probabilities(self, variables: train.Variables, source: data.Source) -> np.ndarray:
         """Class probabilities of every example of a split, [len(source), classes]; as `evaluator` has them."""
         voters = self.test_views() if source.split == "test" else None
@@ -93,7 +89,7 @@ class ClassificationProblem(Problem):
         return rows(variables)["probabilities"]
 
     def test_task(self) -> train.Task:
-        """What the test split is read with: the task, with the voters of `test_views`."""
+        """The task, with the voters of `test_views`."""
         voters = self.test_views()
         if voters is None:
             return self.task
@@ -204,84 +200,6 @@ def train_population(
         },
         figures,
     )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A population that was trained on a problem."""
-
-    problem: ClassificationProblem
-    members: train.Members
-    where: train.PopulationLayout
-    fitted: train.PopulationFitted
-
-    def chosen_rows(self) -> slice:
-        """The members (one per seed) of the hyperparameters with the best mean validation accuracy, then loss.
-
-        Raises: `train.Diverged` if a seed of each setting did.
-        """
-        seeds = self.problem.config.population.seeds
-        accuracy, loss = (
-            self.fitted.at_best("validation", name).reshape(-1, seeds).mean(1) for name in ("accuracy", "loss")
-        )
-        usable = np.flatnonzero(np.isfinite(accuracy))
-        if not len(usable):
-            raise train.Diverged("A seed of every setting diverged. Give lower learning rates.")
-        best = max(usable, key=lambda i: (accuracy[i], -loss[i]))
-        return slice(best * seeds, (best + 1) * seeds)
-
-    def test(self, rows: slice) -> dict[str, np.ndarray]:
-        """The best checkpoints of some members on the test split: {metric: [rows]}."""
-        source = load(self.problem.config, "test")
-        task = self.problem.test_task()
-        evaluate = train.population_evaluator(task, source, self.where, batch_size=EVALUATION_BATCH)
-        return {name: x[rows] for name, x in evaluate(self.where.place(self.fitted.best)).items()}
-
-
-def fit_members(
-    run: Run,
-    problem: ClassificationProblem,
-    members: train.Members,
-    make_schedule: Callable,
-    epochs: int,
-    *,
-    name: str,
-    ema_decay: float | None = None,
-    better: Callable,
-) -> Trained:
-    """Trains a population, with checkpoints, and writes what each member came to.
-
-    Args:
-      run: open.
-      problem: what to train on.
-      members: seeds and hyperparameters, as `Problem.members` gives them.
-      make_schedule: hyper -> (step -> learning rate).
-      epochs: passes through the training split.
-      name: of the table, `<name>.csv`.
-      ema_decay: as of `Problem.feed`.
-      better: as of `train.fit`.
-    """
-    config = problem.config
-    steps = epochs * (len(problem.train) // config.batch_size)
-    population = problem.population(
-        members, make_schedule, steps, run.folder / "placement.json", ema_decay=ema_decay
-    )  # fmt: skip
-    where = population.where
-    fitted = train.fit_population(
-        population.initial,
-        population.feed,
-        where,
-        epochs=epochs,
-        validate=train.population_evaluator(
-            problem.task, problem.validation, where, batch_size=EVALUATION_BATCH, resident=problem.config.resident
-        ),
-        better=better,
-        checkpoints=run.checkpoints(),
-        journal=run.journal,
-        title=f"{len(members)} × {config.model} on {config.data}",
-    )
-    write_members(run.folder / f"{name}.csv", members, fitted)
-    return Trained(problem, members, where, fitted)
 
 
 def _decades(lowest: float, highest: float) -> float:

@@ -7,7 +7,7 @@ an experiment is about (its schedule, its budget, its claim) in its own file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,7 @@ class Problem:
     train, validation: the splits to learn and to choose on. The test split is loaded by who reports on it.
     where: the layout.
     augment: (key, batch, hyper) -> batch, or None.
+    fixed: hyperparameters of the task besides those of the optimizer.
     wrap_optimizer: what is put around the optimizer, `train.reduce_on_plateau`.
     """
 
@@ -82,6 +83,7 @@ class Problem:
     where: train.Layout
     task: train.Task
     augment: Callable[[jax.Array, Any, Any], Any] | None = None
+    fixed: Mapping[str, float] = field(default_factory=dict)
     wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
 
     def make_optimizer(self, learning_rate, hyper) -> optax.GradientTransformation:
@@ -98,6 +100,7 @@ class Problem:
             "learning_rate": learning_rate,
             "weight_decay": self.config.weight_decay,
             "momentum": self.config.momentum,
+            **self.fixed,
         }
 
     def members(self, learning_rate: float) -> train.Members:
@@ -111,7 +114,7 @@ class Problem:
             raise ValueError(f"population.seeds is {population.seeds}; it must be at least 1.")
         grid = {}
         for name, single in self.hyper(learning_rate).items():
-            text = getattr(population, name)
+            text = getattr(population, name, None)
             grid[name] = [single] if text is None else values(text, name.replace("_", " "))
         return train.grid(range(self.config.seed, self.config.seed + population.seeds), grid)
 
@@ -185,9 +188,14 @@ class Problem:
         where, feed = laid_out(chosen)
         return Population(members, where, initial, feed)
 
+    def test_task(self) -> train.Task:
+        """What the test split is read with."""
+        return self.task
+
     def evaluator(self, source: data.Source):
-        """variables -> mean metrics of the task over a split."""
-        return train.evaluator(self.task, source, batch_size=EVALUATION_BATCH, resident=self.config.resident)
+        """variables -> mean metrics over a split."""
+        task = self.test_task() if source.split == "test" else self.task
+        return train.evaluator(task, source, batch_size=EVALUATION_BATCH, resident=self.config.resident)
 
 
 EVALUATION_BATCH = 256

@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots, schedules
-from ._classification import ClassificationProblem, fit_members
+from ._classification import ClassificationProblem
+from ._members import fit_members
 from ._population import read_csv, write_csv
 from ._run import Result, Run
 

@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import data, plots, schedules, train
-from ._classification import ClassificationConfig, ClassificationProblem, fit_members
+from ._classification import ClassificationConfig, ClassificationProblem
+from ._members import fit_members
 from ._population import PopulationConfig, read_config, read_csv
 from ._run import Result, open_run
 

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from .. import data, plots, schedules, train
 from ._augmentation import of_images
-from ._classification import ClassificationConfig, ClassificationProblem, fit_members
+from ._classification import ClassificationConfig, ClassificationProblem
+from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
 from ._problem import EVALUATION_BATCH, load
 from ._run import Claim, Result, open_run

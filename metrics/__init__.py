@@ -2,16 +2,34 @@
 
 from .classification import accuracy
 from .convergence import gradient_descent_bound, loglog_slope, sgd_bound
+from .fidelity import (
+    ModeCoverage,
+    density_coverage,
+    frechet_distance,
+    frechet_distance_unbiased,
+    kernel_distance,
+    kernel_distance_of_subsets,
+    mode_coverage,
+    precision_recall,
+)
 from .range_test import RangeTest, range_test
 from .voting import majority_vote, mean_vote
 
 __all__ = [
+    "ModeCoverage",
     "RangeTest",
     "accuracy",
+    "density_coverage",
+    "frechet_distance",
+    "frechet_distance_unbiased",
     "gradient_descent_bound",
+    "kernel_distance",
+    "kernel_distance_of_subsets",
     "loglog_slope",
     "majority_vote",
     "mean_vote",
+    "mode_coverage",
+    "precision_recall",
     "range_test",
     "sgd_bound",
 ]

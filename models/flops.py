@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from .registry import fields
+from .registry import example_inputs, fields
 
 
 def count_flops(model: nn.Module, input_shape: Sequence[int]) -> int:
@@ -37,20 +37,9 @@ def count_flops(model: nn.Module, input_shape: Sequence[int]) -> int:
     if "dtype" in fields(model):
         # In half precision a GPU's fused attention would hide its products; float32 has no such kernel.
         model = model.clone(dtype=jnp.float32)
-    variables, example = _abstract(model, input_shape)
-    return _of_program(jax.make_jaxpr(partial(model.apply, train=False))(variables, example).jaxpr)
-
-
-def _abstract(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a network's variables, and of a batch of one input."""
-    shape = tuple(input_shape)
-    if not 1 <= len(shape) <= 3 or min(shape) < 1:
-        raise ValueError(
-            f"input_shape is {shape}; it must be (height, width, channel) of an image or (length,) of a vector, "
-            "without a batch."
-        )
-    example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), example), example
+    inputs = example_inputs(model, input_shape)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)
+    return _of_program(jax.make_jaxpr(partial(model.apply, train=False))(variables, *inputs).jaxpr)
 
 
 def _of_program(program: core.Jaxpr) -> int:

@@ -1,4 +1,4 @@
-"""Weights under the names and layouts of torchvision and timm, and back, as `.safetensors` files.
+"""Weights under the names and layouts of torchvision, timm and diffusers, and back, as `.safetensors` files.
 
 A family's `torch_entries(path, array)` says where one of our leaves is found there: under which names, and as which
 parts of it. It only permutes, slices and reshapes, so the way back is not written down: indices sent through the
@@ -20,7 +20,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from . import alexnet, resnet, vgg, vit
+from . import alexnet, denoising_unet, dit, inception, resnet, vgg, vit
+from .registry import example_inputs
 
 TorchEntries = Callable[[tuple[str, ...], np.ndarray], list[tuple[str, np.ndarray]]]
 
@@ -30,11 +31,19 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
     resnet.ResNet: resnet.torch_entries,
     resnet.PreActResNet: resnet.preact_torch_entries,
     vit.ViT: vit.torch_entries,
+    denoising_unet.DenoisingUNet: denoising_unet.torch_entries,
+    dit.DiT: dit.torch_entries,
+    inception.FIDInception: inception.torch_entries,
+}
+# What becomes of a published state dict first, where its names are older or it stores what nothing learns.
+READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {
+    denoising_unet.DenoisingUNet: denoising_unet.present_names,
+    dit.DiT: dit.without_positions,
 }
 
 
 def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict[str, Any]:
-    """Variables of a network from a `.safetensors` file with torchvision's or timm's names.
+    """Variables of a network from a `.safetensors` file with the names of torchvision, timm, diffusers or the authors.
 
     Args:
       model: the network, of as many classes as the file has (`num_classes` tells).
@@ -47,7 +56,9 @@ def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict
 
 
 def save(model: nn.Module, variables: Mapping[str, Any], path: str | Path) -> None:
-    """Writes variables of a network so that `load`, torchvision or timm can read them.
+    """Writes variables of a network so that `load`, torchvision, timm or diffusers can read them.
+
+    (DiT's authors also store its positions, which are computed here: load such a file there with strict=False.)
 
     Args:
       model: the network.
@@ -116,6 +127,7 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
       network that has no published names.
     """
     entries = _entries_of(model)
+    state_dict = READINGS.get(type(model), dict)(state_dict)
     given = {name: np.asarray(x) for name, x in state_dict.items() if not name.endswith("num_batches_tracked")}
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     wanted = _shapes(entries, template)
@@ -136,8 +148,8 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
 
 def template(model: nn.Module, image_shape: Sequence[int]) -> Any:
     """Shapes and types of a network's variables for images of (height, width, channel); allocates nothing."""
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    inputs = example_inputs(model, image_shape)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)
 
 
 def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_shape: Sequence[int]) -> int:
@@ -147,11 +159,13 @@ def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_sh
       model: the network, with a field `num_classes` of any value.
       state_dict: name -> array.
       image_shape: (height, width, channel).
-    Raises: ValueError if the weights lack the classifier; or as of `to_torch`.
+    Raises: ValueError if network or weights lack the classifier; or as of `to_torch`.
     """
     entries = _entries_of(model)
     one, two = (_shapes(entries, template(model.clone(num_classes=n), image_shape)) for n in (1, 2))
-    head = next(name for name, shape in one.items() if len(shape) == 1 and shape != two[name])
+    head = next((name for name, shape in one.items() if len(shape) == 1 and shape != two[name]), None)
+    if head is None:
+        raise ValueError(f"{type(model).__name__} has no classifier whose weights tell the number of classes.")
     if head not in state_dict:
         raise ValueError(f"The weights do not fit this network. missing: {head}.")
     return len(state_dict[head])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from . import alexnet, mlp, resnet, resnet9, vgg, vit
+from . import alexnet, denoising_unet, dit, mlp, resnet, resnet9, vgg, vit
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
@@ -53,6 +54,13 @@ TABLE: dict[str, Callable[..., nn.Module]] = {
             vit.ViT, num_classes=10, patch_size=patch, width=128, depth=6, num_heads=4
         )
         for patch, size in ((2, 8), (4, 28), (7, 28))
+    },
+    # Denoising networks, which are called with a time too.
+    "ddpm_cifar10": denoising_unet.DenoisingUNet,
+    **{
+        f"dit_{size}_patch{patch}": partial(dit.sized, size, patch_size=patch)
+        for size in dit.SIZES
+        for patch in (2, 4, 8)
     },
 }
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
@@ -145,11 +153,24 @@ def _readable(size: float) -> str:
 
 def _shapes(model: nn.Module, input_shape: Sequence[int]) -> Any:
     """The parameters' shapes and dtypes."""
+    inputs = example_inputs(model, input_shape)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), *inputs)["params"]
+
+
+def example_inputs(model: nn.Module, input_shape: Sequence[int]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes of what a network is called with: a batch of one input, and a time if it is a denoising network.
+
+    Args:
+      model: the network.
+      input_shape: of one input: (height, width, channel) of an image, (length,) of a vector.
+    Raises: ValueError if `input_shape` is not one to three positive numbers.
+    """
     shape = tuple(input_shape)
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise ValueError(
             f"input_shape is {shape}; it must be (height, width, channel) of an image or (length,) of a vector, "
             "without a batch."
         )
-    example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), example)["params"]
+    batch = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    has_time = "time" in inspect.signature(type(model).__call__).parameters
+    return (batch, jax.ShapeDtypeStruct((), jnp.float32)) if has_time else (batch,)

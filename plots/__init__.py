@@ -2,6 +2,7 @@
 
 from .classification import confusion_matrix, predictions
 from .functions import approximation, paths
+from .generation import image_grid, latent_map, loss_curves
 from .style import save
 from .training import (
     comparison,
@@ -27,7 +28,10 @@ __all__ = [
     "gallery",
     "gaps",
     "grid_search",
+    "image_grid",
+    "latent_map",
     "learning_curves",
+    "loss_curves",
     "paths",
     "predictions",
     "race",

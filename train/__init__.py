@@ -9,8 +9,17 @@ A run is put together from pure pieces and driven by `fit`:
     run   = fit(state, feed(step, source, …, where=where), where, epochs=10)
 """
 
+from .adversarial import (
+    AdversarialTask,
+    adversarial,
+    make_adversarial_step,
+    player_variables,
+    players,
+    sample_generator,
+)
 from .checkpoint import Checkpoints
 from .convergence import curvature, second_moment, sgd_path
+from .denoising import denoising, predictor
 from .evaluate import evaluator, map_examples
 from .feed import Feed, feed, is_resident
 from .journal import Journal, read_journal
@@ -43,16 +52,24 @@ from .population import (
     population_feed,
     population_layout,
 )
+from .quantized import codes_to_images, images_to_codes, vector_quantized
 from .run_folder import read_result, run_folder, write_json
 from .state import State, compile_create, create_state
 from .step import make_step
 from .sweep import sweep
 from .task import Aux, Task, Variables, classification
+from .variational import (
+    decode_images,
+    encode_images,
+    importance_weighted_bound,
+    variational_autoencoder,
+)
 
 __all__ = [
     "AXIS",
     "MODES",
     "OPTIMIZERS",
+    "AdversarialTask",
     "Aux",
     "Checkpoints",
     "Diverged",
@@ -72,38 +89,52 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "adversarial",
     "check_batch_size",
     "classification",
+    "codes_to_images",
     "compile_create",
     "compile_step",
     "create_population",
     "create_state",
     "curvature",
     "decay_mask",
+    "decode_images",
+    "denoising",
+    "encode_images",
     "evaluator",
     "fastest_placement",
     "feed",
     "fit",
     "fit_population",
     "grid",
+    "images_to_codes",
+    "importance_weighted_bound",
     "is_resident",
     "layout",
+    "make_adversarial_step",
     "make_step",
     "map_examples",
     "newton_cg",
     "placement",
+    "player_variables",
+    "players",
     "population_evaluator",
     "population_feed",
     "population_layout",
+    "predictor",
     "read_journal",
     "read_result",
     "reduce_on_plateau",
     "rmsprop",
     "run_folder",
+    "sample_generator",
     "second_moment",
     "sgd",
     "sgd_path",
     "shampoo",
     "sweep",
+    "variational_autoencoder",
+    "vector_quantized",
     "write_json",
 ]

@@ -79,7 +79,7 @@ def fit(
     """Trains for a number of epochs, or goes on from the newest checkpoint.
 
     Args:
-      state: logical state at step 0.
+      state: logical state at step 0; or, in a run of several stages, that of the stage before.
       feed: takes the steps.
       where: the feed's layout.
       epochs: passes through the training examples.
@@ -110,7 +110,7 @@ def fit(
     restored = checkpoints.restore(state) if checkpoints else None
     progress = _Progress.from_record(restored.record if restored else {})
     step = restored.step if restored else 0
-    if restored and step:
+    if restored and step > int(state.step):
         journal.say(f"Resuming after step {step} of {total}.")
     placed = where.place_state(restored.state if restored else state)
     best_variables = None  # kept on the host where no checkpoint holds it

@@ -435,7 +435,7 @@ def fit_population(
     """Trains a population for a number of epochs, or goes on from the newest checkpoint.
 
     Args:
-      stack: the members at step 0, from `create_population`.
+      stack: the members at step 0, from `create_population`; or, in a run of several stages, those of the stage before.
       feed: from `population_feed`.
       where: the feed's layout.
       epochs: passes through the training examples.
@@ -457,7 +457,7 @@ def fit_population(
     restored = checkpoints.restore(initial) if checkpoints else None
     record = restored.record if restored else {"epochs": [], "score": None}
     step = restored.step if restored else 0
-    if step:
+    if step > int(np.max(stack.state.step)):
         journal.say(f"Resuming after step {step} of {total}.")
     kept = where.place(restored.state if restored else initial)
     stack, best, best_epoch = kept.stack, kept.best, kept.best_epoch

@@ -129,3 +129,62 @@ def test_wrong_shapes_and_suffixes_are_refused(tmp_path):
         plots.schedule(np.arange(3), {"linear": np.arange(4)})
     with pytest.raises(ValueError, match=r"\.png or \.pdf"):
         plots.save(plots.schedule(np.arange(3), {}), tmp_path / "figure.bmp")
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_shows_every_image_in_its_place_under_its_names(channels):
+    images = pictures(2, 3, 8, 4, channels)
+    axes = plots.image_grid(images, ["a", "b"], ["x", "y", "z"], xlabel="time", ylabel="class").axes[0]
+    canvas = np.asarray(axes.images[0].get_array()).reshape(17, 14, channels)
+    for i in range(2):
+        for j in range(3):
+            shown = canvas[9 * i : 9 * i + 8, 5 * j : 5 * j + 4]
+            # Ink is dark on paper; colours are as they are.
+            np.testing.assert_array_equal(shown, 255 - images[i, j] if channels == 1 else images[i, j])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["x", "y", "z"]
+    assert axes.get_yticks()[1] == 9 + 3.5
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time", "class")
+
+
+def test_a_grid_without_names_has_no_ticks():
+    axes = plots.image_grid(pictures(2, 3, 8, 8, 1)).axes[0]
+    assert len(axes.get_xticks()) == len(axes.get_yticks()) == 0
+
+
+def test_a_latent_map_writes_each_label_at_its_point():
+    points, labels = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]]), np.array([3, 1, 3])
+    axes = plots.latent_map(points, labels, [f"class {i}" for i in range(4)], "principal component").axes[0]
+    assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [
+        ("3", 0.0, 1.0), ("1", 2.0, -1.0), ("3", 0.5, 0.5)
+    ]  # fmt: skip
+    assert axes.texts[0].get_color() == axes.texts[2].get_color() != axes.texts[1].get_color()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"class {i}" for i in range(4)]
+    assert axes.get_xlabel() == "principal component 1"
+
+
+def test_loss_curves_show_each_metric_that_there_is():
+    names = {"loss": "squared error", "accuracy": "accuracy", "none": "nothing"}
+    fig = plots.loss_curves(curves(), {"epoch": np.arange(1, 6), "loss": np.ones(5)}, names, best=3)
+    assert [axes.get_ylabel() for axes in fig.axes] == ["squared error", "accuracy"]
+    assert len(fig.axes[0].lines) == 3  # training, validation, best epoch
+    np.testing.assert_array_equal(fig.axes[0].lines[1].get_ydata(), 1)
+    legend = {text.get_text() for text in fig.axes[0].get_legend().get_texts()}
+    assert legend == {"training", "validation", "best epoch: 3"}
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.image_grid(pictures(2, 8, 8, 1)), "rows, columns, height"),
+        (lambda: plots.image_grid(pictures(2, 3, 8, 8, 1), ["a"]), "a name for each row"),
+        (lambda: plots.latent_map(np.ones((3, 3)), np.ones(3), ["a"]), "points"),
+    ],
+)
+def test_images_and_points_of_the_wrong_shape_are_told(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()

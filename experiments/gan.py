@@ -1,0 +1,185 @@
+"""Can a network learn to draw from nothing but another network's attempts to tell its drawings from real ones?
+
+Generator and discriminator take turns within one compiled step. Nothing but the last generator counts, or the moving
+average of it; the discriminator is discarded. A classifier that was trained apart says how many of the classes the
+samples cover. Answer: figures/samples.png; result.json: "smallest_class", the share of the rarest class.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import data, plots, train
+from ..models import gan
+from ._generation import (
+    GenerationConfig,
+    draw_curves,
+    in_batches,
+    load_arrays,
+    over_seeds,
+    save_arrays,
+    stages_of,
+    train_in_stages,
+    train_judge,
+)
+from ._population import PopulationConfig
+from ._problem import Problem, layout, load
+from ._run import Claim, Result, open_run
+
+
+@dataclass(frozen=True)
+class Config(GenerationConfig):
+    """The players and their game."""
+
+    network: Literal["dcgan", "resnet"] = "dcgan"
+    """Of both players."""
+    width: int = 32
+    """Channels of the generator's finest hidden grid, or of all; the discriminator has as many."""
+    latent: int = 32
+    """Numbers that an image is made of."""
+    norm: Literal["batch", "layer", "spectral", "none"] = "none"
+    """Normalisation in the discriminator."""
+    loss: Literal["non_saturating", "hinge", "wasserstein"] = "non_saturating"
+    """What the players play for."""
+    penalty: Literal["wgan_gp", "r1"] | None = "r1"
+    """Of the discriminator's gradient; wasserstein wants wgan_gp."""
+    penalty_weight: float = 2.0
+    """What the penalty counts."""
+    discriminator_steps: int = 1
+    """Updates of the discriminator for each one of the generator; the batch is cut into as many parts."""
+    rate_ratio: float = 1.0
+    """Learning rate of the discriminator over that of the generator."""
+
+
+DEMO = Config(
+    preset="demo", epochs=200, learning_rate=4e-4, final_rate=0.1, momentum=0.0, ema_decay=0.998,
+    population=PopulationConfig(seeds=1),
+)  # fmt: skip
+PRESETS = {
+    "smoke": replace(
+        DEMO, preset="smoke", epochs=2, width=8, latent=4, judge="convnet", judge_epochs=1, samples=32,
+    ),
+    "demo": DEMO,
+    "fashion_mnist": replace(
+        DEMO, preset="fashion_mnist", data="tfds:fashion_mnist", epochs=4, batch_size=128, judge_epochs=3, samples=1000,
+    ),
+    # Miyato et al. 2018, table 3, setting with hinge loss and ResNets: Adam(0, 0.9), 5 discriminator steps.
+    "paper": replace(
+        DEMO, preset="paper", data="tfds:cifar10", network="resnet", width=128, latent=128, norm="spectral", loss="hinge",
+        penalty=None, epochs=640, batch_size=320, discriminator_steps=5, learning_rate=2e-4, final_rate=0.0,
+        ema_decay=0.9999, judge="resnet20", judge_epochs=50, samples=10_000, parallel="data",
+    ),
+}  # fmt: skip
+METRICS = {
+    "discriminator_loss": "loss of the discriminator",
+    "generator_loss": "loss of the generator",
+    "real_score": "score of real images",
+    "fake_score": "score of generated images",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameProblem(Problem):
+    """Two players on a data set."""
+
+    config: Config
+    task: train.AdversarialTask
+
+    def make_optimizer(self, learning_rate, hyper):
+        """Of both players."""
+        return train.players(super().make_optimizer, super().make_optimizer)(learning_rate, hyper)
+
+    def step(self, make_schedule: Callable, *, ema_decay: float | None = None):
+        """Updates of the discriminator, then one of the generator."""
+        return train.make_adversarial_step(
+            self.task, self.make_optimizer, make_schedule, discriminator_steps=self.config.discriminator_steps,
+            ema_decay=ema_decay, augment=self.augment, axis_name=self.where.axis_name,
+        )  # fmt: skip
+
+
+def main(config: Config) -> Result:
+    """Plays, samples, judges and reports."""
+    with open_run("gan", config, PRESETS[config.preset]) as run:
+        if run.result:
+            return run.result
+        problem, generator = problem_of(config)
+        make = jax.jit(lambda variables, z: data.to_pixels(train.sample_generator(generator, variables, z)))
+        key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+        def generate(variables, count):
+            z = jax.random.normal(jax.random.fold_in(key, count), (count, config.latent))
+            return in_batches(lambda z: make(variables, z), z)
+
+        # The losses of a game say nothing of its samples: there is nothing to choose by, and the last one counts.
+        trained = train_in_stages(run, problem, lambda variables: {"images": generate(variables, 20)}, better=None)
+        judge = train_judge(run, config)
+        reports = [judge.report(generate(variables, len(judge.real))) for variables in trained.variables]
+        values = over_seeds(reports) | judge.references()
+        images = generate(trained.variables[0], 100)
+        ends = jax.random.normal(jax.random.fold_in(key, 0), (2, 10, 1, config.latent))
+        angle = jnp.linspace(0, jnp.pi / 2, 9)[:, None]
+        between = (jnp.cos(angle) * ends[0] + jnp.sin(angle) * ends[1]).reshape(-1, config.latent)
+        save_arrays(
+            run.folder / "samples.npz",
+            {
+                "samples": images.reshape(10, 10, *images.shape[1:]),
+                "stages": trained.stages["images"],
+                "epochs": stages_of(config.epochs),
+                "interpolation": np.asarray(make(trained.variables[0], between)).reshape(10, 9, *images.shape[1:]),
+            },
+        )
+        rarest = min(report["smallest_class"] for report in reports)
+        claims = [Claim("share of the rarest class among the samples", rarest, ">= 0.05", rarest >= 0.05)]
+        return run.finish(values, draw(run.folder), claims)
+
+
+def problem_of(config: Config) -> tuple[Problem, nn.Module]:
+    """The game on its data, and the generator."""
+    if config.parallel == "fsdp":
+        raise ValueError("parallel is 'fsdp'; XLA's gradients of a GAN's sharded kernels are wrong: give data or pmap.")
+    where, source = layout(config), load(config, "train")
+    shape = source.element_spec["image"].shape
+    shared: dict[str, Any] = {"width": config.width, "axis_name": where.axis_name, "dtype": jnp.dtype(config.dtype)}
+    makers = {
+        "dcgan": (gan.DCGANGenerator, gan.DCGANDiscriminator),
+        "resnet": (gan.ResNetGenerator, gan.ResNetDiscriminator),
+    }
+    make_generator, make_discriminator = makers[config.network]
+    generator = make_generator(image_shape=shape, **shared)
+    task = train.adversarial(
+        generator, make_discriminator(norm=config.norm, **shared), shape, latent=config.latent, loss=config.loss,
+        penalty=config.penalty, penalty_weight=config.penalty_weight, preprocess=data.to_unit,
+    )  # fmt: skip
+    jax.eval_shape(task.init, jax.random.key(0))  # images that the players can't take must not come out later
+    problem = GameProblem(
+        config=config, train=source, validation=load(config, "validation"), where=where, task=task,
+        fixed={"discriminator_rate_ratio": config.rate_ratio},
+    )  # fmt: skip
+    return problem, generator
+
+
+def draw(folder: Path) -> dict[str, Figure]:
+    """The figures, from curves.npz and samples.npz."""
+    kept = load_arrays(folder / "samples.npz")
+    return {
+        "game": draw_curves(folder, METRICS),
+        "samples": plots.image_grid(kept["samples"], width=4.5),
+        "training": plots.image_grid(kept["stages"], [str(e) for e in kept["epochs"]], ylabel="after epoch", width=7),
+        "interpolation": plots.image_grid(kept["interpolation"], xlabel="from one latent to another", width=4.5),
+    }
+
+
+if __name__ == "__main__":
+    from .cli import run
+
+    sys.exit(run("gan"))

@@ -1,0 +1,171 @@
+"""Variational autoencoders (Kingma & Welling 2013): an encoder to a Gaussian over latents and a decoder back to images.
+
+What the decoder's outputs mean, logits or means, and how far they are from an image is the task's choice, and so is
+the objective (`train.variational`). Here are the two networks of a model, and the draw between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from .activations import Activation
+from .layers import Conv
+from .mlp import MLP
+from .resampling import upscale_nearest
+
+# There is no normalisation here, so activations must keep their size from layer to layer, whatever their channels.
+HE_FAN_IN = nn.initializers.he_normal()
+
+
+def reparameterize(mean: jax.Array, log_variance: jax.Array, noise: jax.Array) -> jax.Array:
+    """μ + σ ε: a draw of N(μ, σ²) as a differentiable function of its moments (section 2.4).
+
+    Args:
+      mean, log_variance: [..., latent].
+      noise: ε of the standard normal distribution, of a shape that broadcasts with them.
+    Returns: [..., latent].
+    """
+    return mean + jnp.exp(0.5 * log_variance) * noise
+
+
+class VAE(nn.Module):
+    """What the autoencoders have in common; they add the modules `encoder` and `decoder`.
+
+    image_shape: (height, width, channel) of one image.
+    latent: how many numbers describe an image.
+    dtype: of the computation; param_dtype: of the parameters. Outputs are float32 at least.
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    latent: int = 16
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Images [batch, height, width, channel] -> (decoded posterior mean, mean, log variance).
+
+        Nothing is drawn here, and training and prediction are the same.
+
+        Raises: as of `encode`.
+        """
+        mean, log_variance = self.encode(x)
+        return self.decode(mean), mean, log_variance
+
+    def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Images [batch, height, width, channel] -> mean and log variance of q(z | x), [batch, latent] each.
+
+        Raises: ValueError if the images are not of `image_shape`.
+        """
+        if x.ndim != 4 or x.shape[1:] != tuple(self.image_shape):
+            height, width, channels = self.image_shape
+            raise ValueError(f"Images must be [batch, {height}, {width}, {channels}]; they were given as {x.shape}.")
+        mean, log_variance = jnp.split(self.encoder(x), 2, axis=-1)
+        return mean, log_variance
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Latents [batch, latent] -> outputs [batch, height, width, channel], any real numbers.
+
+        Raises: ValueError if the latents are not of this shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(f"Latents must be [batch, {self.latent}]; they were given as {z.shape}.")
+        return self.decoder(z).reshape(len(z), *self.image_shape)
+
+
+class DenseVAE(VAE):
+    """Two perceptrons, the decoder's hidden layers being those of the encoder in reverse order (appendix C.2).
+
+    hidden: widths of the encoder's hidden layers; none makes the model linear.
+    activation: between layers, a function.
+    """
+
+    hidden: Sequence[int] = (500,)
+    activation: Activation = nn.relu
+
+    def setup(self):
+        height, width, channels = self.image_shape
+        self.encoder = self._perceptron(2 * self.latent, self.hidden)
+        self.decoder = self._perceptron(height * width * channels, tuple(reversed(self.hidden)))
+
+    def _perceptron(self, outputs: int, hidden: Sequence[int]) -> MLP:
+        return MLP(outputs, hidden, self.activation, dtype=self.dtype, param_dtype=self.param_dtype)
+
+
+class ConvVAE(VAE):
+    """Strided convolutions to a grid, a dense layer each way, and convolutions after upscaling back.
+
+    features: channels of the encoder's convolutions, each of which halves height and width.
+    """
+
+    features: Sequence[int] = (32, 64)
+
+    def setup(self):
+        height, width, channels = self.image_shape
+        factor = 2 ** len(self.features)
+        if not self.features or height % factor or width % factor:
+            raise ValueError(
+                f"ConvVAE halves height and width {len(self.features)} times (features is {tuple(self.features)}; at "
+                f"least once), so both must be multiples of {factor}; image_shape is {tuple(self.image_shape)}."
+            )
+        grid = height // factor, width // factor
+        dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        self.encoder = ConvEncoder(2 * self.latent, self.features, **dtypes)
+        self.decoder = ConvDecoder(channels, self.features, grid, **dtypes)
+
+
+class ConvEncoder(nn.Module):
+    """A 3×3 convolution of stride 2 and ReLU for each of `features`, and a dense layer.
+
+    outputs: width of the dense layer.
+    """
+
+    outputs: int
+    features: Sequence[int]
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, height, width, channel] -> [batch, outputs], float32 at least."""
+        dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        for i, width in enumerate(self.features):
+            conv = Conv(width, 3, stride=2, use_bias=True, kernel_init=HE_FAN_IN, **dtypes, name=f"conv{i + 1}")
+            x = nn.relu(conv(x))
+        return MLP(self.outputs, hidden=(), **dtypes, name="head")(x)
+
+
+class ConvDecoder(nn.Module):
+    """A dense layer to the grid; for each doubling repeated pixels, a 3×3 convolution and ReLU; and a last convolution.
+
+    (A transposed convolution would do both at once, but its overlaps leave checkerboards: Odena et al. 2016.)
+
+    channels: of the image.
+    features: of the encoder; the convolutions here have them in reverse order, the first of them twice.
+    grid: height and width before upscaling.
+    """
+
+    channels: int
+    features: Sequence[int]
+    grid: tuple[int, int]
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """[batch, latent] -> [batch, height, width, channels], float32 at least."""
+        dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        height, width = self.grid
+        first, *others = reversed((self.features[0], *self.features))
+        grid = MLP(height * width * first, hidden=(), **dtypes, name="grid")(z)
+        x = nn.relu(grid).reshape(len(z), height, width, first)
+        for i, features in enumerate(others):
+            conv = Conv(features, 3, use_bias=True, kernel_init=HE_FAN_IN, **dtypes, name=f"conv{i + 1}")
+            x = nn.relu(conv(upscale_nearest(x, 2)))
+        init = nn.initializers.lecun_normal()
+        x = Conv(self.channels, 3, use_bias=True, kernel_init=init, **dtypes, name="output")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))

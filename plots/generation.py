@@ -1,0 +1,114 @@
+"""Figures of generated images: grids with named rows and columns, latent maps, training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import BLUE, DASHES, GREY, ORANGE, figure
+
+
+def image_grid(
+    images: np.ndarray,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    width: float = 5.5,
+) -> Figure:
+    """Images side by side, close together: samples of each class, over training time, along a path.
+
+    Args:
+      images: [rows, columns, height, width, channel] uint8, 1 or 3 channels.
+      rows: a name for each row, or none.
+      columns: a name for each column, or none.
+      xlabel: what the columns are. ylabel: what the rows are.
+      width: of the figure, in inches.
+    Raises: ValueError for other shapes.
+    """
+    shape = np.shape(images)
+    if len(shape) != 5 or (rows and len(rows) != shape[0]) or (columns and len(columns) != shape[1]):
+        raise ValueError(
+            f"image_grid wants images [rows, columns, height, width, channel] and a name for each row and column; they "
+            f"are {shape}, {len(rows)} and {len(columns)}."
+        )
+    count, across, tall, wide, channels = shape
+    gap = max(1, tall // 8)  # white, between the images
+    canvas = np.full((count * (tall + gap) - gap, across * (wide + gap) - gap, channels), 255, np.uint8)
+    if channels == 1:
+        images = 255 - images  # ink is dark on paper
+    for i in range(count):
+        for j in range(across):
+            top, left = i * (tall + gap), j * (wide + gap)
+            canvas[top : top + tall, left : left + wide] = images[i, j]
+    with figure(width, width * canvas.shape[0] / canvas.shape[1] + 0.5) as fig:
+        axes = fig.add_subplot(xlabel=xlabel, ylabel=ylabel)
+        axes.imshow(
+            canvas.squeeze(-1) if channels == 1 else canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+        )  # fmt: skip
+        axes.set_yticks((np.arange(count) * (tall + gap) + (tall - 1) / 2) if rows else [], rows or [])
+        axes.set_xticks((np.arange(across) * (wide + gap) + (wide - 1) / 2) if columns else [], columns or [])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return fig
+
+
+def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], axis: str = "latent") -> Figure:
+    """Where examples lie in a latent space of two dimensions: each one drawn as the name of its class.
+
+    Args:
+      points: [n, 2].
+      labels: [n] integers.
+      classes: names; of long ones, the legend tells which number is which.
+      axis: what the dimensions are.
+    Raises: ValueError for other shapes.
+    """
+    if np.ndim(points) != 2 or np.shape(points)[1] != 2 or len(points) != len(labels):
+        raise ValueError(
+            f"latent_map wants points [n, 2] and n labels; they are {np.shape(points)} and {len(labels)} labels."
+        )
+    colors = [f"C{i}" for i in range(10)]
+    with figure(4.8, 4.4) as fig:
+        axes = fig.add_subplot(xlabel=f"{axis} 1", ylabel=f"{axis} 2", aspect="equal")
+        axes.plot(points[:, 0], points[:, 1], alpha=0)  # sets the limits
+        for (x, y), label in zip(points, labels, strict=True):
+            axes.text(x, y, str(label), color=colors[label % 10], fontsize=6, ha="center", va="center", clip_on=True)
+        if max(map(len, classes)) > 2:
+            for i, name in enumerate(classes):
+                axes.plot([], [], " ", marker=f"${i}$", color=colors[i % 10], label=name)
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
+    return fig
+
+
+def loss_curves(
+    train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], names: Mapping[str, str], best: float | None
+) -> Figure:
+    """Metrics over the epochs, a panel each.
+
+    Args:
+      train: "epoch" [n] and metrics [n], means over the epoch's minibatches.
+      validation: the same, after each epoch.
+      names: metric -> what to write at its axis; those that neither has are left out.
+      best: the epoch to mark, or None.
+    """
+    shown = [name for name in names if name in train or name in validation]
+    with figure(0.4 + 2.9 * len(shown), 2.8) as fig:
+        panels = fig.subplots(1, len(shown), squeeze=False)[0]
+        for axes, name in zip(panels, shown, strict=True):
+            for label, curve, color, dash in (
+                ("training", train, BLUE, DASHES[0]),
+                ("validation", validation, ORANGE, DASHES[1]),
+            ):
+                if name in curve:
+                    axes.plot(curve["epoch"], curve[name], color=color, linestyle=dash, label=label)
+            if best is not None:
+                axes.axvline(best, color=GREY, linestyle=":", label=f"best epoch: {best:.0f}")
+            axes.set(xlabel="epoch", ylabel=names[name])
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panels[0].legend()
+    return fig
