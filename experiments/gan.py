@@ -75,9 +75,9 @@ PRESETS = {
     ),
     # Miyato et al. 2018, table 3, setting with hinge loss and ResNets: Adam(0, 0.9), 5 discriminator steps.
     "paper": replace(
-        DEMO, preset="paper", data="tfds:cifar10", network="resnet", width=128, latent=128, norm="spectral", loss="hinge",
-        penalty=None, epochs=640, batch_size=320, discriminator_steps=5, learning_rate=2e-4, final_rate=0.0,
-        ema_decay=0.9999, judge="resnet20", judge_epochs=50, samples=10_000, parallel="data",
+        DEMO, preset="paper", data="tfds:cifar10", network="resnet", width=128, latent=128, norm="spectral",
+        loss="hinge", penalty=None, epochs=640, batch_size=320, discriminator_steps=5, learning_rate=2e-4,
+        final_rate=0.0, ema_decay=0.9999, judge="resnet20", judge_epochs=50, samples=10_000, parallel="data",
     ),
 }  # fmt: skip
 METRICS = {

@@ -43,7 +43,7 @@ class Config(GenerationConfig):
     """Channels of encoder and decoder."""
     blocks: int = 1
     """Residual blocks of each."""
-    halvings: int = 2
+    halvings: int = 1
     """How often the grid is halved: 2 makes one code of 4×4 pixels."""
     num_codes: int = 64
     """Entries of the codebook."""
@@ -62,12 +62,14 @@ PRESETS = {
     ),
     "demo": DEMO,
     "fashion_mnist": replace(
-        DEMO, preset="fashion_mnist", data="tfds:fashion_mnist", num_codes=128, epochs=3, judge_epochs=3, samples=1000
+        DEMO, preset="fashion_mnist", data="tfds:fashion_mnist", num_codes=128, halvings=2, epochs=3,
+        judge_epochs=3, samples=1000,
     ),
     # van den Oord et al. 2017, section 4.1: 250,000 steps of 128 images at a rate of 2e-4.
     "paper": replace(
-        DEMO, preset="paper", data="tfds:cifar10", features=256, blocks=2, num_codes=512, code_dim=64, epochs=640,
-        learning_rate=2e-4, final_rate=1.0, judge="resnet20", judge_epochs=50, samples=10_000, parallel="data",
+        DEMO, preset="paper", data="tfds:cifar10", features=256, blocks=2, halvings=2, num_codes=512, code_dim=64,
+        epochs=640, learning_rate=2e-4, final_rate=1.0, judge="resnet20", judge_epochs=50, samples=10_000,
+        parallel="data",
     ),
 }  # fmt: skip
 METRICS = {"reconstruction": "mean squared error", "commitment": "distance to the codes", "perplexity": "perplexity"}

@@ -100,10 +100,11 @@ def test_half_precision_does_not_round_the_time():
 
 def test_the_network_begins_by_answering_0_and_its_blocks_as_their_shortcuts(images):
     model = DenoisingUNet(width=4, multipliers=(1,), blocks=1, attention_levels=(0,))
-    variables = jax.jit(model.init)(jax.random.key(0), images, 0.5)
-    np.testing.assert_array_equal(jax.jit(model.apply)(variables, images, 0.5), jnp.zeros_like(images))
-    block, x, told = ResidualBlock(8), jax.random.normal(jax.random.key(2), (2, 4, 4, 8)), jnp.ones((2, 5))
-    np.testing.assert_array_equal(block.apply(block.init(jax.random.key(0), x, told, False), x, told, False), x)
+    answer, _ = jax.jit(model.init_with_output)(jax.random.key(0), images, 0.5)
+    np.testing.assert_array_equal(answer, jnp.zeros_like(images))
+    x, told = jax.random.normal(jax.random.key(2), (2, 4, 4, 8)), jnp.ones((2, 5))
+    answer, _ = jax.jit(partial(ResidualBlock(8).init_with_output, train=False))(jax.random.key(0), x, told)
+    np.testing.assert_array_equal(answer, x)
 
 
 def test_one_time_for_all_is_that_time_for_each(answer):
@@ -156,28 +157,32 @@ def test_few_channels_are_one_group(channels):
     assert num_groups(channels, 32) == 1
 
 
-def test_normalisation_leaves_the_time_in_a_narrow_block():
+@pytest.fixture(scope="module")
+def block():
+    """(what it is told, rate of dropout) -> the answer of a narrow block."""
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+    shapes = jax.eval_shape(partial(ResidualBlock(8).init, train=False), jax.random.key(0), x, jnp.ones((2, 5)))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+
+    def answer(told, rate):
+        block = ResidualBlock(8, dropout=rate)
+        return block.apply(variables, x, told, train=True, rngs={"dropout": jax.random.key(3)})
+
+    return answer
+
+
+def test_normalisation_leaves_the_time_in_a_narrow_block(block):
     # With groups of one channel what the condition adds to a whole channel would be taken away again.
-    block, x = ResidualBlock(8), jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
-    params = block.init(jax.random.key(0), x, jnp.ones((1, 5)), False)["params"]
-    params["conv2"]["kernel"] = jnp.ones((3, 3, 8, 8))
-    one, other = (block.apply({"params": params}, x, told * jnp.ones((1, 5)), False) for told in (0.0, 1.0))
+    one, other = jax.jit(jax.vmap(partial(block, rate=0.0)))(jnp.stack([jnp.zeros((2, 5)), jnp.ones((2, 5))]))
     assert np.abs(one - other).max() > 0.1
 
 
-def test_a_population_of_rates_of_dropout_equals_each_alone():
-    x, told = jax.random.normal(jax.random.key(0), (2, 4, 4, 8)), jnp.ones((2, 5))
-    params = ResidualBlock(8).init(jax.random.key(0), x, told, False)["params"]
-    params["conv2"]["kernel"] = jnp.ones((3, 3, 8, 8))
-
-    def dropped(rate):
-        return ResidualBlock(8, dropout=rate).apply(
-            {"params": params}, x, told, True, rngs={"dropout": jax.random.key(3)}
-        )
-
-    together = jax.vmap(dropped)(jnp.array([0.0, 0.5]))
+def test_a_population_of_rates_of_dropout_equals_each_alone(block):
+    together = jax.jit(jax.vmap(partial(block, jnp.ones((2, 5)))))(jnp.array([0.0, 0.5]))
     for i, rate in enumerate([0.0, 0.5]):
-        np.testing.assert_allclose(together[i], dropped(rate), rtol=1e-4, atol=1e-4)
+        alone = jax.jit(partial(block, rate=rate))(jnp.ones((2, 5)))
+        np.testing.assert_allclose(together[i], alone, rtol=1e-4, atol=1e-3)
     assert np.abs(together[0] - together[1]).max() > 0.1
 
 
