@@ -133,6 +133,7 @@ class Problem:
             accumulate=self.config.accumulate,
             ema_decay=ema_decay,
             axis_name=self.where.axis_name,
+            gather=self.where.gather,
         )
 
     def feed(self, make_schedule, *, ema_decay: float | None = None) -> train.Feed:

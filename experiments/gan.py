@@ -103,7 +103,7 @@ class GameProblem(Problem):
         """Updates of the discriminator, then one of the generator."""
         return train.make_adversarial_step(
             self.task, self.make_optimizer, make_schedule, discriminator_steps=self.config.discriminator_steps,
-            ema_decay=ema_decay, augment=self.augment, axis_name=self.where.axis_name,
+            ema_decay=ema_decay, augment=self.augment, axis_name=self.where.axis_name, gather=self.where.gather,
         )  # fmt: skip
 
 
@@ -145,8 +145,6 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The game on its data, and the generator."""
-    if config.parallel == "fsdp":
-        raise ValueError("parallel is 'fsdp'; XLA's gradients of a GAN's sharded kernels are wrong: give data or pmap.")
     where, source = layout(config), load(config, "train")
     shape = source.element_spec["image"].shape
     shared: dict[str, Any] = {"width": config.width, "axis_name": where.axis_name, "dtype": jnp.dtype(config.dtype)}

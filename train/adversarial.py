@@ -212,6 +212,7 @@ def make_adversarial_step(
     ema_decay: float | None = None,
     augment: Callable[[jax.Array, Batch, Hyper], Batch] | None = None,
     axis_name: str | None = None,
+    gather: Callable[[Any], Any] = lambda tree: tree,
 ) -> Step:
     """Composes a step of adversarial training (Goodfellow et al. 2014, algorithm 1).
 
@@ -229,6 +230,7 @@ def make_adversarial_step(
       augment: (key, batch, hyper) -> batch, or None: of the real images alone, so that fake ones come to look
         augmented too.
       axis_name: the pmap axis to average over, None elsewhere.
+      gather: as of `make_step`.
     Returns: (state, batch) -> (state, metrics): scalars float32. `discriminator_loss`, `real_score`, `fake_score` and
       perhaps `penalty` are means over the k updates, each before it; `generator_loss`; `loss`, the sum of all that was
       minimised, which is finite where every part is, and says nothing else; `gradient_norm`, of both players
@@ -255,7 +257,8 @@ def make_adversarial_step(
             params, model_state, opt_state = game
 
             def loss(own):
-                return losses_of[player]({**params, player: own}, model_state, batch, key, state.hyper)
+                both = gather({**params, player: own})
+                return losses_of[player](both, gather(model_state), batch, key, state.hyper)
 
             (value, aux), gradients = jax.value_and_grad(loss, has_aux=True)(params[player])
             metrics = jax.tree.map(jnp.mean, dict(aux.metrics))

@@ -29,6 +29,7 @@ class Layout:
 
     devices: how many share a batch.
     axis_name: what `make_step` and BatchNorm average over by hand; None where the compiler does.
+    gather: within a compiled step, part of a state -> the same, whole on every device: what `make_step` computes with.
     place_state: logical state -> state on the devices.
     place_shared: tree -> the same tree, whole on every device.
     place_batch: (tree, axis) -> the tree with `axis` of each array spread over the devices.
@@ -40,6 +41,7 @@ class Layout:
 
     devices: int
     axis_name: str | None
+    gather: Callable[[Any], Any]
     place_state: Callable[[Any], Any]
     place_shared: Callable[[Any], Any]
     place_batch: Callable[[Any, int], Any]
@@ -94,7 +96,8 @@ def compile_step(step: Step, *, parallel: str = "jit", devices: Sequence[Any] | 
     """Compiles a training step for the devices.
 
     Args:
-      step: from `make_step`; for pmap, made with `axis_name=AXIS`, and so its BatchNorm.
+      step: from `make_step`; for pmap, made with `axis_name=AXIS`, and so its BatchNorm; for fsdp, with the layout's
+        `gather`.
       parallel: see `layout`.
       devices: see `layout`.
     Raises: ValueError for an unknown `parallel`.
@@ -125,6 +128,11 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
     def place_state(state):
         return copy(jax.tree.map(lambda x: jax.device_put(x, state_rule(x, mesh)), state))
 
+    def gather(tree):
+        if state_rule is _replicated:
+            return tree
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, everywhere), tree)
+
     def place_batch(tree, axis):
         sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
         return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
@@ -145,6 +153,7 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
     return Layout(
         devices=len(devices),
         axis_name=None,
+        gather=gather,
         place_state=place_state,
         place_shared=lambda tree: jax.device_put(tree, everywhere),
         place_batch=place_batch,
@@ -191,6 +200,7 @@ def _pmap(devices: Sequence[Any]) -> Layout:
     return Layout(
         devices=count,
         axis_name=AXIS,
+        gather=lambda tree: tree,
         place_state=replicate,
         place_shared=replicate,
         place_batch=place_batch,

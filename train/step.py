@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ def make_step(
     accumulate: int = 1,
     ema_decay: float | None = None,
     axis_name: str | None = None,
+    gather: Callable[[Any], Any] = lambda tree: tree,
 ) -> Step:
     """Composes a training step.
 
@@ -44,6 +46,8 @@ def make_step(
       ema_decay: decay of the moving average in `state.ema`, in (0, 1), reached slowly:
         min(decay, (1 + step) / (10 + step)). None when the state has no average.
       axis_name: the pmap axis to average over, None elsewhere.
+      gather: the layout's: puts parameters together that lie in parts on several devices. Left to itself, XLA's
+        partitioner cuts layers along with their kernels, and gives wrong gradients of some.
     Returns: (state, batch) -> (state, metrics): scalars float32, among them `learning_rate`, the rate of this
       step, and `gradient_norm`, before any clipping.
     Raises: ValueError if `accumulate` < 1 or `ema_decay` is outside (0, 1).
@@ -60,7 +64,10 @@ def make_step(
         if axis_name is not None:
             model_key = jax.random.fold_in(model_key, jax.lax.axis_index(axis_name))
 
-        gradients, model_state, metrics = _mean_gradients(task, state, batch, model_key, accumulate)
+        def loss(params, model_state, batch, key):
+            return task.loss(gather(params), gather(model_state), batch, key, True, state.hyper)
+
+        gradients, model_state, metrics = _mean_gradients(loss, state, batch, model_key, accumulate)
         if axis_name is not None:
             gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
 
@@ -68,7 +75,7 @@ def make_step(
         optimizer = optax.with_extra_args_support(make_optimizer(learning_rate, state.hyper))
 
         def value_fn(params):
-            return task.loss(params, state.model_state, batch, model_key, True, state.hyper)[0]
+            return loss(params, state.model_state, batch, model_key)[0]
 
         # What optax calls extra arguments; an optimizer takes those it knows. Differentiating an average over pmap's
         # axis would count it once per replica, so there is no `value_fn` there.
@@ -92,12 +99,11 @@ def make_step(
     return step
 
 
-def _mean_gradients(task: Task, state: State, batch: Batch, key: jax.Array, parts: int):
+def _mean_gradients(loss: Callable, state: State, batch: Batch, key: jax.Array, parts: int):
     """(gradients, model state, mean metrics) of a batch, in `parts` passes of equal size."""
 
     def one(model_state, batch, key):
-        gradient = jax.value_and_grad(task.loss, has_aux=True)
-        (_, aux), gradients = gradient(state.params, model_state, batch, key, True, state.hyper)
+        (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, model_state, batch, key)
         return gradients, aux.model_state, jax.tree.map(jnp.mean, dict(aux.metrics))
 
     if parts == 1:

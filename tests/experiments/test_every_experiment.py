@@ -51,7 +51,6 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
         (["depth", "--depths", "20", "8"], "the shallowest first"),
         (["regularization", "--mixup", "0"], "The strength of MixUp is 0"),
         (["regularization", "--tta", "0"], "test-time augmentation need"),
-        (["gan", "--parallel", "fsdp"], "give data or pmap"),
         (["vae", "--likelihood", "poisson"], "likelihood is 'poisson'; valid are: bernoulli"),
         (["vae", "--network", "conv", "--features", "8", "8", "8", "8"], "8"),
         (["diffusion", "--network.multipliers", "1", "1", "1", "1", "1"], "multiples of 16"),

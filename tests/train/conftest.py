@@ -60,6 +60,7 @@ class Problem:
             constant_schedule,
             augment=(lambda key, batch, hyper: shift(key, batch)) if augmented else None,
             axis_name=self.where.axis_name,
+            gather=self.where.gather,
             ema_decay=0.9 if ema else None,
             **options,
         )

@@ -11,6 +11,7 @@ import pytest
 from etude import losses, train
 from etude.models import gan
 from etude.train.adversarial import latents
+from etude.train.parallel import MODES
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
@@ -259,8 +260,9 @@ def digits_game(parallel, **options):
     )
     make_optimizer = train.players(sgd, adam)
     step = train.make_adversarial_step(
-        task, make_optimizer, constant, discriminator_steps=2, ema_decay=0.9, axis_name=where.axis_name
-    )
+        task, make_optimizer, constant, discriminator_steps=2, ema_decay=0.9, axis_name=where.axis_name,
+        gather=where.gather,
+    )  # fmt: skip
     state = jax.jit(partial(train.create_state, task, make_optimizer, ema=True))(
         jax.random.key(0), {"learning_rate": 0.01}
     )
@@ -274,9 +276,7 @@ def trained(tools, parallel, steps, resident=True):
     return where.logical(placed), read()
 
 
-# Not fsdp: XLA's partitioner (jax 0.10.2, CPU) gives wrong gradients of these convolutions where their kernels are
-# sharded, as docs/generation.md tells, and `etude gan` refuses it.
-@pytest.mark.parametrize(("parallel", "resident"), [("data", True), ("pmap", True), ("jit", False)])
+@pytest.mark.parametrize(("parallel", "resident"), [*((mode, True) for mode in MODES[1:]), ("jit", False)])
 def test_every_layout_and_feed_gives_the_same_run(tools, parallel, resident):
     reference, expected = trained(tools, "jit", 3)
     state, metrics = trained(tools, parallel, 3, resident)
