@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .prediction import Denoiser
-from .schedules import NoiseSchedule, diffuse
+from .schedules import NoiseSchedule, diffuse, draw_noise
 
 
 class Bound(NamedTuple):
@@ -56,8 +56,7 @@ def variational_bound(
         raise ValueError(f"times of shape {times.shape}, {levels} levels; wanted: 2 steps at least, and 2 levels.")
 
     def noised(number, time):
-        one = lambda key: jax.random.normal(jax.random.fold_in(key, number), x0.shape[1:])  # noqa: E731
-        return diffuse(x0, jax.vmap(one)(keys), schedule(time))
+        return diffuse(x0, draw_noise(keys, number, x0), schedule(time))
 
     def step(total, inputs):
         number, time, to = inputs

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from .prediction import Denoiser
-from .schedules import NoiseSchedule, added_noise, posterior
+from .schedules import NoiseSchedule, added_noise, draw_noise, posterior
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -78,8 +78,7 @@ def _scan(sampler, x, times, keys, *, keep):
         def draw():
             if keys is None:
                 raise ValueError("This sampler draws noise; give keys, one for each example.")
-            one = lambda key: jax.random.normal(jax.random.fold_in(key, number), x.shape[1:], x.dtype)  # noqa: E731
-            return jax.vmap(one)(keys)
+            return draw_noise(keys, number, x)
 
         carry = sampler.step(*carry, Step(time, to, draw, number == len(times) - 2))
         return carry, carry[0] if keep else None

@@ -152,6 +152,11 @@ def diffuse(x0: jax.Array, noise: jax.Array, level: Level) -> jax.Array:
     return alpha * x0 + sigma * noise
 
 
+def draw_noise(keys: jax.Array, number: ArrayLike, x: jax.Array) -> jax.Array:
+    """Standard normal noise like x, the draw of this number: each example's is a function of its own key, [batch]."""
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), x.shape[1:], x.dtype))(keys)
+
+
 def posterior(x: jax.Array, x0: jax.Array, here: Level, there: Level) -> tuple[jax.Array, jax.Array]:
     """q(x_s | x_t, x_0), the step back to an earlier time s if x_0 were known.
 

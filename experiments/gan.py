@@ -32,7 +32,6 @@ from ._generation import (
     train_in_stages,
     train_judge,
 )
-from ._population import PopulationConfig
 from ._problem import Problem, layout, load
 from ._run import Claim, Result, open_run
 
@@ -63,7 +62,6 @@ class Config(GenerationConfig):
 
 DEMO = Config(
     preset="demo", epochs=200, learning_rate=4e-4, final_rate=0.1, momentum=0.0, ema_decay=0.998,
-    population=PopulationConfig(seeds=1),
 )  # fmt: skip
 PRESETS = {
     "smoke": replace(
@@ -148,15 +146,11 @@ def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     where, source = layout(config), load(config, "train")
     shape = source.element_spec["image"].shape
     shared: dict[str, Any] = {"width": config.width, "axis_name": where.axis_name, "dtype": jnp.dtype(config.dtype)}
-    makers = {
-        "dcgan": (gan.DCGANGenerator, gan.DCGANDiscriminator),
-        "resnet": (gan.ResNetGenerator, gan.ResNetDiscriminator),
-    }
-    make_generator, make_discriminator = makers[config.network]
+    make_generator, make_discriminator = gan.NETWORKS[config.network]
     generator = make_generator(image_shape=shape, **shared)
     task = train.adversarial(
         generator, make_discriminator(norm=config.norm, **shared), shape, latent=config.latent, loss=config.loss,
-        penalty=config.penalty, penalty_weight=config.penalty_weight, preprocess=data.to_unit,
+        penalty=config.penalty, penalty_weight=config.penalty_weight,
     )  # fmt: skip
     jax.eval_shape(task.init, jax.random.key(0))  # images that the players can't take must not come out later
     problem = GameProblem(

@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .. import losses
+from .. import data, losses
 from .optimizers import Hyper, MakeOptimizer
 from .state import State
-from .step import Metrics, Step
-from .task import Aux, Batch, Task, Variables
+from .step import Metrics, Step, check_ema_decay, cut, moving_average
+from .task import Aux, Batch, Task, Variables, example_keys
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 PlayerLoss = Callable[[Any, Variables, Batch, jax.Array, Hyper], tuple[jax.Array, Aux]]
@@ -57,7 +57,7 @@ def adversarial(
     penalty: str | None = None,
     penalty_weight: float = 10.0,
     conditional: bool = False,
-    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images.astype(jnp.float32) / 127.5 - 1,
+    preprocess: Callable[[jax.Array], jax.Array] = data.to_unit,
 ) -> AdversarialTask:
     """A generator of images like `batch["image"]` against a discriminator that tells them from its own.
 
@@ -134,7 +134,7 @@ def adversarial(
             def score_fn(images):
                 return play(DISCRIMINATOR, params, model_state, images, labels, True)[0]
 
-            keys = _keys(penalty_key, batch["index"])
+            keys = example_keys(penalty_key, batch["index"])
             metrics["penalty"] = losses.GRADIENT_PENALTIES[penalty](score_fn, real, fake, keys)
             per_example = per_example + hyper.get("penalty_weight", penalty_weight) * metrics["penalty"]
         return per_example.mean(), Aux(model_state, metrics)
@@ -240,15 +240,20 @@ def make_adversarial_step(
     """
     if discriminator_steps < 1:
         raise ValueError(f"discriminator_steps is {discriminator_steps}; it must be at least 1.")
-    if ema_decay is not None and not 0 < ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay}; it must be in (0, 1), or None for no average.")
+    check_ema_decay(ema_decay)
     losses_of = {GENERATOR: task.generator_loss, DISCRIMINATOR: task.discriminator_loss}
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         augment_key, discriminator_key, generator_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
         if augment is not None:
             batch = augment(augment_key, batch, state.hyper)
-        parts = _parts(batch, discriminator_steps)
+        size = len(batch["index"])
+        if size % discriminator_steps:
+            raise ValueError(
+                f"A batch of {size} examples can't be cut into {discriminator_steps} parts, one for each discriminator "
+                "step."
+            )
+        parts = cut(batch, discriminator_steps)
         learning_rate = jnp.asarray(make_schedule(state.hyper)(state.step), jnp.float32)
         optimizer = optax.with_extra_args_support(make_optimizer(learning_rate, state.hyper))
 
@@ -279,11 +284,7 @@ def make_adversarial_step(
         game, of_generator = turn(GENERATOR, game, jax.tree.map(lambda x: x[0], parts), generator_key)
         params, model_state, opt_state = game
 
-        ema = state.ema
-        if ema_decay is not None:
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            ema = optax.incremental_update({"params": params, "model_state": model_state}, ema, 1 - decay)
-
+        ema = moving_average(state, params, model_state, ema_decay)
         of_discriminator = jax.tree.map(lambda x: x.mean(0), of_discriminator)
         both = {name: of_discriminator.pop(name) + of_generator.pop(name) for name in ("loss", "squared_gradient")}
         metrics = of_discriminator | of_generator
@@ -300,7 +301,7 @@ def make_adversarial_step(
 
 def latents(key: jax.Array, index: jax.Array, latent: int) -> jax.Array:
     """Standard normal vectors, each a function of the key and its own index: [batch] -> [batch, latent] float32."""
-    return jax.vmap(lambda key: jax.random.normal(key, (latent,)))(_keys(key, index))
+    return jax.vmap(lambda key: jax.random.normal(key, (latent,)))(example_keys(key, index))
 
 
 def player_variables(variables: Variables, player: str) -> dict[str, Any]:
@@ -329,25 +330,7 @@ def sample_generator(
     return images
 
 
-def _keys(key: jax.Array, index: jax.Array) -> jax.Array:
-    """One key for each example, [batch]."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
-
-
 def _joined(variables: Mapping[str, Variables]) -> dict[str, Any]:
     """{player: {collection: tree}} -> {collection: {player: tree}}."""
     collections = dict.fromkeys(name for own in variables.values() for name in own)
     return {name: {player: own[name] for player, own in variables.items() if name in own} for name in collections}
-
-
-def _parts(batch: Batch, count: int) -> Any:
-    """[batch, …] -> [count, batch / count, …] of every array.
-
-    Part j takes the rows j, j + count, …: with rows laid out over devices, each part still uses all of them.
-    """
-    size = len(batch["index"])
-    if size % count:
-        raise ValueError(
-            f"A batch of {size} examples can't be cut into {count} parts, one for each discriminator step."
-        )
-    return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0), dict(batch))

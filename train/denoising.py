@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import data, diffusion
-from .task import Aux, Task, Variables
+from .task import Aux, Task, Variables, example_keys
 
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill [0, 1] evenly, however many
 
@@ -57,7 +57,7 @@ def denoising(
         del hyper
         x0 = data.to_unit(batch["image"])
         example_key, dropout_key = jax.random.split(key)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(example_key, batch["index"])
+        keys = example_keys(example_key, batch["index"])
         noise_keys, time_keys, label_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
         noise = jax.vmap(lambda key: jax.random.normal(key, image_shape))(noise_keys)
         uniform = jax.vmap(jax.random.uniform)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from .. import losses
+from .. import data, losses
 from .task import Aux, Task, Variables
 
 COMMITMENT = 0.25  # β of van den Oord et al. 2017, section 3.2
@@ -34,7 +34,7 @@ def vector_quantized(model: nn.Module, image_shape: tuple[int, int, int]) -> Tas
 
     def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}
-        images = _scaled(batch["image"])
+        images = data.to_unit(batch["image"])
         if train:
             (outputs, quantized), updated = model.apply(
                 variables, images, train=True, rngs={"revive": key}, mutable=list(model_state)
@@ -63,7 +63,7 @@ def images_to_codes(model: nn.Module, variables: Variables, images: jax.Array) -
       images: uint8 [batch, height, width, channel].
     Returns: int32 [batch, rows, columns].
     """
-    indices: Any = model.apply(variables, _scaled(images), method="encode_indices")
+    indices: Any = model.apply(variables, data.to_unit(images), method="encode_indices")
     return indices
 
 
@@ -77,9 +77,4 @@ def codes_to_images(model: nn.Module, variables: Variables, indices: jax.Array) 
     Returns: uint8 [batch, height, width, channel].
     """
     outputs: Any = model.apply(variables, indices, method="decode_indices")
-    return jnp.clip(jnp.round(127.5 * (outputs + 1)), 0, 255).astype(jnp.uint8)
-
-
-def _scaled(images: jax.Array) -> jax.Array:
-    """0 … 255, uint8 or float -> [−1, 1] float32, what the model reads."""
-    return images.astype(jnp.float32) / 127.5 - 1
+    return data.to_pixels(outputs)

@@ -54,8 +54,7 @@ def make_step(
     """
     if accumulate < 1:
         raise ValueError(f"accumulate is {accumulate}; it must be at least 1.")
-    if ema_decay is not None and not 0 < ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay}; it must be in (0, 1), or None for no average.")
+    check_ema_decay(ema_decay)
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         augment_key, model_key = jax.random.split(jax.random.fold_in(state.key, state.step))
@@ -83,12 +82,7 @@ def make_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
 
-        ema = state.ema
-        if ema_decay is not None:
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            new = {"params": params, "model_state": model_state}
-            ema = optax.incremental_update(new, ema, 1 - decay)
-
+        ema = moving_average(state, params, model_state, ema_decay)
         metrics |= {"learning_rate": learning_rate, "gradient_norm": optax.tree.norm(gradients)}
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         state = replace(
@@ -109,8 +103,7 @@ def _mean_gradients(loss: Callable, state: State, batch: Batch, key: jax.Array, 
     if parts == 1:
         return one(state.model_state, batch, key)
 
-    # Part j takes the rows j, j + parts, …: with rows laid out over devices, each part still uses all of them.
-    parted = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+    parted = cut(batch, parts)
 
     def body(carry, part):
         sums, model_state = carry
@@ -124,3 +117,25 @@ def _mean_gradients(loss: Callable, state: State, batch: Batch, key: jax.Array, 
     (sums, model_state), _ = jax.lax.scan(body, (zeros, state.model_state), (parted, keys))
     gradients, metrics = jax.tree.map(lambda x: x / parts, sums)
     return gradients, model_state, metrics
+
+
+def cut(batch: Batch, parts: int) -> Batch:
+    """[batch, …] -> [parts, batch / parts, …] of every array, `parts` being a divisor of the batch.
+
+    Part j takes the rows j, j + parts, …: with rows laid out over devices, each part still uses all of them.
+    """
+    return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), dict(batch))
+
+
+def check_ema_decay(ema_decay: float | None) -> None:
+    """Raises ValueError unless it is in (0, 1), or None for no average."""
+    if ema_decay is not None and not 0 < ema_decay < 1:
+        raise ValueError(f"ema_decay is {ema_decay}; it must be in (0, 1), or None for no average.")
+
+
+def moving_average(state: State, params: Any, model_state: Any, ema_decay: float | None) -> Any:
+    """The state's average after a step to these variables: with `ema_decay`, or (1 + step) / (10 + step) where less."""
+    if ema_decay is None:
+        return state.ema
+    decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    return optax.incremental_update({"params": params, "model_state": model_state}, state.ema, 1 - decay)

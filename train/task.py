@@ -45,6 +45,11 @@ class Task:
     loss: Callable[[Any, Variables, Batch, jax.Array, bool, Mapping[str, jax.Array]], tuple[jax.Array, Aux]]
 
 
+def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
+    """One key for each example, a function of the key and of its index in the data set alone: [batch] -> [batch]."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
 def classification(
     model: nn.Module,
     image_shape: tuple[int, int, int],

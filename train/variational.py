@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from .. import losses
 from ..models.vae import reparameterize
-from .task import Aux, Batch, Task, Variables
+from .task import Aux, Batch, Task, Variables, example_keys
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def variational_autoencoder(
         images = _scaled(batch["image"], row)
         posterior: Any = model.apply(variables, images, method="encode")
         mean, log_variance = posterior
-        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(_keys(key, batch))
+        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(example_keys(key, batch["index"]))
         outputs: Any = model.apply(variables, reparameterize(mean, log_variance, noise), method="decode")
         reconstruction = row.nll(outputs, _log_scale(params, row), images)
         kl = losses.gaussian_kl(mean, log_variance)
@@ -149,7 +149,7 @@ def importance_weighted_bound(
     images = _scaled(batch["image"], row)
     posterior: Any = model.apply(variables, images, method="encode")
     mean, log_variance = posterior
-    keys, log_scale = _keys(key, batch), _log_scale(variables["params"], row)
+    keys, log_scale = example_keys(key, batch["index"]), _log_scale(variables["params"], row)
     repeated = jnp.broadcast_to(images, (chunk, *images.shape)).reshape(-1, *images.shape[1:])
 
     def draw(number):
@@ -216,8 +216,3 @@ def _scaled(images: jax.Array, row: Likelihood) -> jax.Array:
 
 def _log_scale(params: Any, row: Likelihood) -> Any:
     return None if row.log_scale is None else params["likelihood"]["log_scale"]
-
-
-def _keys(key: jax.Array, batch: Batch) -> jax.Array:
-    """One key for each example."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
