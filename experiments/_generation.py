@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import metrics, plots, schedules, train
+from .. import metrics, plots, train
 from ..models.features import penultimate
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
-from ._problem import EVALUATION_BATCH, Problem, ProblemConfig, load
-from ._race import warmup_cosine
+from ._problem import EVALUATION_BATCH, Problem, ProblemConfig, load, warmup_cosine
 from ._run import Run
 
 
@@ -53,33 +53,6 @@ class GenerationConfig(ProblemConfig):
     """Its passes through the training split."""
 
 
-def schedule_of(problem: Problem) -> Callable:
-    """hyper -> the schedule that the config names."""
-    config: Any = problem.config
-    total = config.epochs * (len(problem.train) // config.batch_size)
-    warmup = round(config.warmup_fraction * total)
-    if not 0 <= config.final_rate <= 1:
-        raise ValueError(f"final_rate is {config.final_rate}; it must be in [0, 1].")
-
-    def schedule(hyper):
-        peak = hyper["learning_rate"]
-        return schedules.warmup_cosine(peak, warmup, total, end_value=config.final_rate * peak)
-
-    return schedule
-
-
-@dataclass(frozen=True)
-class Generators:
-    """What training came to.
-
-    variables: of each seed, those of the best validation or, without one, the last.
-    stages: what the first member's model showed at each stage, stacked: name -> [stages, …].
-    """
-
-    variables: Sequence[train.Variables]
-    stages: Mapping[str, np.ndarray]
-
-
 def draw_curves(folder: Path, names: Mapping[str, str]) -> Figure:
     """The figure of metrics over the epochs, from curves.npz; names: metric -> what to write at its axis."""
     kept = load_arrays(folder / "curves.npz")
@@ -107,58 +80,76 @@ def _save_curves(folder: Path, epochs: Sequence[Mapping[str, Any]], best_epoch: 
 def train_in_stages(
     run: Run,
     problem: Problem,
-    show: Callable[[train.Variables], Mapping[str, np.ndarray]],
+    show: Callable[[train.Variables], np.ndarray],
     *,
     better: Callable | None = lambda validation: (-validation["loss"],),
-) -> Generators:
+) -> Sequence[train.Variables]:
     """Trains, alone or as a population, and shows what the (first) model does at each of `stages_of` the epochs.
 
     Args:
-      run: open.
+      run: open; gets stages/<epoch>.npz and curves.npz, which `stages` and `draw_curves` read.
       problem: its config is a `GenerationConfig`.
-      show: variables -> arrays; kept in stages/<epoch>.npz, so that an earlier start's are not made again.
+      show: variables -> images uint8 [n, …]; an earlier start's are not made again.
       better: as of `train.fit`; None keeps the last variables and validates nothing.
+    Returns: the variables of each seed: those of the best validation or, without one, the last.
     """
     config: Any = problem.config
     (run.folder / "stages").mkdir(exist_ok=True)
     first, *later = stages_of(config.epochs)
-    shown = []
 
     def look(epoch: int, variables: train.Variables) -> None:
         file = run.folder / "stages" / f"{epoch}.npz"
         if not file.exists():
-            save_arrays(file, show(variables))
-        shown.append(load_arrays(file))
+            save_arrays(file, {"images": show(variables)})
 
     look(first, problem.state(config.learning_rate).variables)
     train_all = _train_members if config.population.active else _train_one
     variables, epochs, best_epoch = train_all(run, problem, later, look, better)
     _save_curves(run.folder, epochs, best_epoch)
-    return Generators(variables, {name: np.stack([each[name] for each in shown]) for name in shown[0]})
+    return variables
 
 
-def _train_one(run: Run, problem: Problem, stages: Sequence[int], look: Callable, better: Callable | None):
+def stages(folder: Path) -> tuple[list[int], np.ndarray]:
+    """(epochs, what the first member's model showed after each: [stages, n, …]), from stages/<epoch>.npz."""
+    files = (folder / "stages").glob("*.npz")
+    epochs = sorted(int(file.stem) for file in files if file.stem.isdigit())  # a killed start leaves partial ones
+    return epochs, np.stack([load_arrays(folder / "stages" / f"{epoch}.npz")["images"] for epoch in epochs])
+
+
+def draw_stages(folder: Path) -> Figure:
+    """The figure of what the model drew at each stage."""
+    epochs, images = stages(folder)
+    return plots.image_grid(images, [str(epoch) for epoch in epochs], ylabel="after epoch", width=7)
+
+
+def _schedule(config: GenerationConfig, problem: Problem) -> Callable:
+    return warmup_cosine(
+        problem, config.epochs, warmup_fraction=config.warmup_fraction, final_rate=config.final_rate
+    )  # fmt: skip
+
+
+def _train_one(run: Run, problem: Problem, at: Sequence[int], look: Callable, better: Callable | None):
     config: Any = problem.config
     state = problem.state(config.learning_rate, ema=config.ema_decay is not None)
-    feed = problem.feed(schedule_of(problem), ema_decay=config.ema_decay)
+    feed = problem.feed(_schedule(config, problem), ema_decay=config.ema_decay)
     choice = {} if better is None else {"validate": problem.evaluator(problem.validation), "better": better}
-    total, fitted = config.epochs * feed.steps_per_epoch, None
-    for stage in stages:
+    fitted = None
+    for stage in at:
         fitted = train.fit(
             fitted.state if fitted else state, feed, problem.where, epochs=stage, checkpoints=run.checkpoints(),
-            journal=run.journal, log_every=max(1, total // 2000), title=config.data, **choice,
+            journal=run.journal, log_every=max(1, problem.steps(config.epochs) // 2000), title=config.data, **choice,
         )  # fmt: skip
         look(stage, fitted.state.variables)
     assert fitted is not None
     return [fitted.best], fitted.epochs, None if better is None else fitted.best_epoch["epoch"]
 
 
-def _train_members(run: Run, problem: Problem, stages: Sequence[int], look: Callable, better: Callable | None):
+def _train_members(run: Run, problem: Problem, at: Sequence[int], look: Callable, better: Callable | None):
     config: Any = problem.config
     member = lambda tree, i: jax.tree.map(lambda x: x[i], tree)  # noqa: E731
     trained = fit_members(
-        run, problem, problem.members(config.learning_rate), schedule_of(problem), config.epochs, name="members",
-        ema_decay=config.ema_decay, better=better, stops=stages[:-1],
+        run, problem, problem.members(config.learning_rate), _schedule(config, problem), config.epochs, name="members",
+        ema_decay=config.ema_decay, better=better, stops=at[:-1],
         look=lambda epoch, fitted: look(epoch, member(fitted.last.state, 0).variables),
     )  # fmt: skip
     rows, fitted = trained.chosen_rows(), trained.fitted
@@ -202,11 +193,13 @@ class Judge:
 
     accuracy: on the test split.
     logits_and_features: images uint8 [n, height, width, channel] -> ([n, classes], [n, d]).
-    real: features of the test split, [n, d], as many as are judged; control: of as many training examples.
+    examples: the first `samples` of the test split, which stand for it: their labels are what is asked for.
+    real: their features, [n, d]; control: those of as many training examples.
     """
 
     accuracy: float
     logits_and_features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    examples: Mapping[str, np.ndarray]
     real: np.ndarray
     control: np.ndarray
 
@@ -218,27 +211,24 @@ class Judge:
           labels: what was asked for, [n], or None.
         """
         logits, features = self.logits_and_features(images)
-        shares = metrics.mode_coverage(logits.argmax(-1), logits.shape[-1])
+        predicted = logits.argmax(-1)
+        recognised = {} if labels is None else {"recognised": float((predicted == labels).mean())}
+        shares = metrics.mode_coverage(predicted, logits.shape[-1]).shares
+        return recognised | self._compared(features) | {"smallest_class": float(shares.min())}
+
+    def references(self) -> dict[str, float]:
+        """The same of the training split: what a perfect model would come to."""
+        compared = {f"reference_{name}": value for name, value in self._compared(self.control).items()}
+        return {"judge_accuracy": self.accuracy} | compared
+
+    def _compared(self, features: np.ndarray) -> dict[str, float]:
+        """How far features are from those of the test split."""
         precision, recall = metrics.precision_recall(self.real, features)
-        told = {
+        return {
             "frechet": metrics.frechet_distance(features, self.real),
             "kernel_distance": metrics.kernel_distance(features, self.real),
             "precision": precision,
             "recall": recall,
-            "smallest_class": float(shares.shares.min()),
-        }
-        recognised = {} if labels is None else {"recognised": float((logits.argmax(-1) == labels).mean())}
-        return recognised | told
-
-    def references(self) -> dict[str, float]:
-        """The same of the training split: what a perfect model would come to."""
-        precision, recall = metrics.precision_recall(self.real, self.control)
-        return {
-            "judge_accuracy": self.accuracy,
-            "reference_frechet": metrics.frechet_distance(self.control, self.real),
-            "reference_kernel_distance": metrics.kernel_distance(self.control, self.real),
-            "reference_precision": precision,
-            "reference_recall": recall,
         }
 
 
@@ -270,17 +260,18 @@ def train_judge(run: Run, config: GenerationConfig) -> Judge:
     count = min(config.samples, len(test))
     # Of the training split as many as of the test split, spread over it.
     control = problem.train.read(np.linspace(0, len(problem.train) - 1, count).astype(np.int64))["image"]
-    real = test.read(np.arange(count))["image"]
-    return Judge(accuracy, logits_and_features, *(logits_and_features(x)[1] for x in (real, control)))
+    examples = test.read(np.arange(count))
+    features = (logits_and_features(images)[1] for images in (examples["image"], control))
+    return Judge(accuracy, logits_and_features, examples, *features)
 
 
 JUDGE_RATE = 0.05
 
 
-def asked_labels(config: GenerationConfig) -> np.ndarray:
-    """The labels of the first `samples` test examples: what is asked of a conditional model. int32 [n]"""
-    test = load(config, "test")
-    return test.read(np.arange(min(config.samples, len(test))))["label"]
+def between(first: jax.Array, last: jax.Array, count: int) -> jax.Array:
+    """Points on the circle between normal vectors: [count, …]. (The length of a mean would be that of no noise.)"""
+    angles = jnp.linspace(0, jnp.pi / 2, count)
+    return jnp.stack([jnp.cos(angle) * first + jnp.sin(angle) * last for angle in angles])
 
 
 def in_batches(function: Callable, *arrays: Any, size: int = EVALUATION_BATCH) -> Any:

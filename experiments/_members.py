@@ -80,9 +80,8 @@ def fit_members(
       look: what to do then, and after the last.
     """
     config = problem.config
-    steps = epochs * (len(problem.train) // config.batch_size)
     population = problem.population(
-        members, make_schedule, steps, run.folder / "placement.json", ema_decay=ema_decay
+        members, make_schedule, problem.steps(epochs), run.folder / "placement.json", ema_decay=ema_decay
     )  # fmt: skip
     where, choice = population.where, {}
     if better is not None:

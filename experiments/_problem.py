@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import optax
 
-from .. import data, train
+from .. import data, schedules, train
 from ._population import Population, PopulationConfig, chosen_placement, values
 from ._run import RunConfig
 
@@ -118,6 +118,10 @@ class Problem:
             grid[name] = [single] if text is None else values(text, name.replace("_", " "))
         return train.grid(range(self.config.seed, self.config.seed + population.seeds), grid)
 
+    def steps(self, epochs: int) -> int:
+        """How many steps so many epochs have."""
+        return epochs * (len(self.train) // self.config.batch_size)
+
     def state(self, learning_rate: float, *, ema: bool = False) -> train.State:
         """The state at step 0."""
         create = train.compile_create(self.task, self.make_optimizer, ema=ema)
@@ -219,3 +223,27 @@ def layout(config: ProblemConfig) -> train.Layout:
     where = train.layout(config.parallel)
     train.check_batch_size(config.batch_size, where.devices, config.accumulate)
     return where
+
+
+def warmup_cosine(
+    problem: Problem, epochs: int, *, warmup_fraction: float | None = None, final_rate: float = 0.0
+) -> Callable:
+    """hyper -> warm-up, then a cosine, over so many epochs.
+
+    Args:
+      problem: what trains.
+      epochs: after which the cosine ends.
+      warmup_fraction: of the steps; None for a tenth, rounded down.
+      final_rate: where the cosine ends, as a part of the peak, in [0, 1].
+    Raises: ValueError for another final rate.
+    """
+    if not 0 <= final_rate <= 1:
+        raise ValueError(f"final_rate is {final_rate}; it must be in [0, 1].")
+    total = problem.steps(epochs)
+    warmup = total // 10 if warmup_fraction is None else round(warmup_fraction * total)
+
+    def schedule(hyper):
+        peak = hyper["learning_rate"]
+        return schedules.warmup_cosine(peak, warmup, total, end_value=final_rate * peak)
+
+    return schedule

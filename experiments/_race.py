@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import plots, schedules
+from .. import plots
 from ._classification import ClassificationProblem
 from ._members import fit_members
 from ._population import read_csv, write_csv
@@ -92,12 +92,6 @@ def train_entrant(
         )
         write_csv(part.folder / "race.csv", COLUMNS, zip(*columns, strict=True))
     return read_csv(part.folder / "race.csv")
-
-
-def warmup_cosine(problem: ClassificationProblem, epochs: int) -> Callable:
-    """hyper -> the schedule of races that are not about schedules: warm-up for a tenth of the steps, then a cosine."""
-    total = epochs * (len(problem.train) // problem.config.batch_size)
-    return lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], total // 10, total)
 
 
 def draw_race(folder: Path) -> dict[str, Figure]:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from .. import metrics, plots, schedules, train
+from .. import metrics, plots, train
 from ._classification import ClassificationConfig, ClassificationProblem, range_test, train_population
-from ._problem import load
+from ._problem import load, warmup_cosine
 from ._run import Result, open_run
 
 
@@ -71,13 +71,7 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
             figures["range_test"] = plots.range_test(curve, chosen=peak)
             run.journal.say(f"The range test suggests a learning rate of {peak:.3g}.")
 
-        steps_per_epoch = len(problem.train) // config.batch_size
-        total_steps = config.epochs * steps_per_epoch
-        warmup_steps = round(config.warmup_fraction * total_steps)
-
-        def schedule(hyper):
-            return schedules.warmup_cosine(hyper["learning_rate"], warmup_steps, total_steps)
-
+        schedule = warmup_cosine(problem, config.epochs, warmup_fraction=config.warmup_fraction)
         if config.population.active:
             return train_population(
                 run, problem, schedule, peak, config.epochs, ema_decay=config.ema_decay, better=better, figures=figures
@@ -98,7 +92,7 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
 
         test = load(config, "test")
         measured = problem.evaluator(test)(fitted.best)
-        figures |= _figures(problem, fitted, test, schedule, peak, total_steps, steps_per_epoch)
+        figures |= _figures(problem, fitted, test, schedule, peak)
         return run.finish(
             {
                 "test_accuracy": measured["accuracy"],
@@ -117,13 +111,13 @@ def better(validation):
     return validation["accuracy"], -validation["loss"]
 
 
-def _figures(problem, fitted, test, schedule, peak, total_steps, steps_per_epoch) -> dict[str, Any]:
+def _figures(problem, fitted, test, schedule, peak) -> dict[str, Any]:
     """Learning curves, schedule, predictions and confusion matrix."""
     probabilities = problem.probabilities(fitted.best, test)
     predicted = probabilities.argmax(-1)
     examples = [test[i] for i in range(min(32, len(test)))]
     labels = np.array([test[i]["label"] for i in range(len(test))])
-    steps = np.arange(total_steps)
+    steps = np.arange(problem.steps(problem.config.epochs))
 
     def curves(split):
         return {name: np.array([epoch[split][name] for epoch in fitted.epochs]) for name in ("loss", "accuracy")} | {
@@ -132,7 +126,7 @@ def _figures(problem, fitted, test, schedule, peak, total_steps, steps_per_epoch
 
     return {
         "learning_curves": plots.learning_curves(
-            curves("train"), curves("validation"), best=fitted.best_step / steps_per_epoch
+            curves("train"), curves("validation"), best=fitted.best_step / problem.steps(1)
         ),
         "schedule": plots.schedule(steps, {"warm-up and cosine": schedule({"learning_rate": peak})(steps)}),
         "predictions": plots.predictions(

@@ -26,8 +26,8 @@ from rich.table import Table
 from .. import models, plots, schedules
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import EVALUATION_BATCH
-from ._race import train_entrant, warmup_cosine
+from ._problem import EVALUATION_BATCH, warmup_cosine
+from ._race import train_entrant
 from ._run import Claim, Result, open_run
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import plots, schedules
+from .. import plots
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
+from ._problem import warmup_cosine
 from ._run import Claim, Result, Run, open_run
 
 
@@ -72,10 +73,9 @@ def main(config: Config) -> Result:
 def train_depth(part: Run, problem: ClassificationProblem, kind: str, depth: int) -> Iterator[tuple]:
     """Trains the seeds of one network; rows of `COLUMNS`."""
     config: Config = problem.config  # pyright: ignore[reportAssignmentType]
-    total = config.epochs * (len(problem.train) // config.batch_size)
     trained = fit_members(
         part, problem, problem.members(config.learning_rate),
-        lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], total // 10, total), config.epochs,
+        warmup_cosine(problem, config.epochs), config.epochs,
         name="members", better=lambda validation: (validation["accuracy"],),
     )  # fmt: skip
     for i, seed in enumerate(trained.members.seeds):

@@ -26,13 +26,13 @@ from ..models.denoising_unet import DenoisingUNet
 from ..models.dit import DiT
 from ._generation import (
     GenerationConfig,
-    asked_labels,
+    between,
     draw_curves,
+    draw_stages,
     in_batches,
     load_arrays,
     over_seeds,
     save_arrays,
-    stages_of,
     train_in_stages,
     train_judge,
 )
@@ -138,28 +138,28 @@ def main(config: Config) -> Result:
         problem, model = problem_of(config)
         classes, shape = len(problem.train.classes), problem.train.element_spec["image"].shape
         fast = sampling(config, model, problem, config.sampler, config.steps)
-        slow = sampling(config, model, problem, "ancestral", config.ancestral_steps or 1)
         some = np.arange(2 * classes) % classes
-        trained = train_in_stages(run, problem, lambda variables: {"images": fast(variables, some, 1)})
-        labels, judge = asked_labels(config), train_judge(run, config)
+        trained = train_in_stages(run, problem, lambda variables: fast(variables, some, 1))
+        judge = train_judge(run, config)
+        labels, bound = judge.examples["label"], bounding(config, model, problem, judge.examples)
+        samplers = {"": fast}
+        if config.ancestral_steps:
+            samplers["ancestral_"] = sampling(config, model, problem, "ancestral", config.ancestral_steps)
         run.journal.say("Sampling …")
 
         def report(variables):
-            draws = range(2, 2 + config.draws)
-            found = over_seeds([judge.report(fast(variables, labels, draw), labels) for draw in draws])
-            if config.ancestral_steps:
-                drawn = over_seeds([judge.report(slow(variables, labels, draw), labels) for draw in draws])
-                found |= {f"ancestral_{name}": value for name, value in drawn.items()}
-            return found | bound(config, model, problem, variables)
+            found = bound(variables)
+            for prefix, sampler in samplers.items():
+                images = [sampler(variables, labels, 2 + draw) for draw in range(config.draws)]
+                drawn = over_seeds([judge.report(each, labels) for each in images])
+                found |= {f"{prefix}{name}": value for name, value in drawn.items()}
+            return found
 
-        values = over_seeds([report(variables) for variables in trained.variables]) | judge.references()
-        first = trained.variables[0]
+        values, first = over_seeds([report(variables) for variables in trained]) | judge.references(), trained[0]
         save_arrays(
             run.folder / "samples.npz",
             {
                 "samples": fast(first, np.repeat(np.arange(classes), 10), 0).reshape(classes, 10, *shape),
-                "stages": trained.stages["images"],
-                "epochs": stages_of(config.epochs),
                 "classes": problem.train.classes,
                 **paths(config, model, problem, first),
             },
@@ -230,35 +230,31 @@ def paths(config: Config, model: nn.Module, problem: Problem, variables: Any) ->
     first, last = jax.random.normal(jax.random.fold_in(jax.random.key(config.seed), 1), (2, classes, *shape))
     strip = np.asarray(run(variables, first, labels))
     shown = np.unique(np.linspace(0, config.steps, 9).round().astype(int))
-    # Between two normal vectors on a circle: the length of a mean would be that of no noise.
-    between = [
-        np.asarray(run(variables, jnp.cos(angle) * first + jnp.sin(angle) * last, labels)[-1])
-        for angle in np.linspace(0, np.pi / 2, 9)
-    ]
     return {
         "strip": np.moveaxis(strip[shown], 0, 1),
         "strip_times": np.asarray(times)[shown],
-        "interpolation": np.stack(between, axis=1),
+        "interpolation": np.stack([run(variables, x, labels)[-1] for x in between(first, last, 9)], axis=1),
     }
 
 
-def bound(config: Config, model: nn.Module, problem: Problem, variables: Any) -> dict[str, float]:
-    """The variational bound of the test split in bits per dimension, conditional on the labels."""
+def bounding(config: Config, model: nn.Module, problem: Problem, examples: Any):
+    """variables -> the variational bound of examples in bits per dimension, conditional on the labels."""
     schedule, classes = SCHEDULES[config.schedule](), len(problem.train.classes)
     if config.schedule == "rectified_flow":
-        return {}  # its first time has no image in it, and the bound wants one
+        return lambda variables: {}  # its first time has no image in it, and the bound wants one
     times = diffusion.uniform_log_snr_times(schedule, config.bound_steps)
-    test = load(config, "test")
-    examples = test.read(np.arange(min(config.samples, len(test))))
+    keys = jax.random.split(jax.random.key(config.seed), len(examples["label"]))
 
     @jax.jit
-    def nats(images, labels, keys):
+    def nats(variables, images, labels, keys):
         denoise = denoiser(config, model, variables, labels, classes, 1)
         return diffusion.variational_bound(denoise, data.to_unit(images), keys, schedule, times).nats
 
-    keys = jax.random.split(jax.random.key(config.seed), len(examples["label"]))
-    found = in_batches(nats, examples["image"], examples["label"], keys)
-    return {"test_bits_per_dim": float(bits_per_dim(found.mean(), examples["image"][0].size))}
+    def bound(variables):
+        found = in_batches(partial(nats, variables), examples["image"], examples["label"], keys)
+        return {"test_bits_per_dim": float(bits_per_dim(found.mean(), examples["image"][0].size))}
+
+    return bound
 
 
 def claims(values: dict[str, float], config: Config) -> list[Claim]:
@@ -279,11 +275,10 @@ def draw(folder: Path) -> dict[str, Figure]:
     """The figures, from curves.npz and samples.npz."""
     kept = load_arrays(folder / "samples.npz")
     classes, times = [str(name) for name in kept["classes"]], [f"{t:.2f}" for t in kept["strip_times"]]
-    epochs = [str(epoch) for epoch in kept["epochs"]]
     return {
         "loss": draw_curves(folder, {"loss": "weighted squared error"}),
         "samples": plots.image_grid(kept["samples"], classes, ylabel="asked class"),
-        "training": plots.image_grid(kept["stages"], epochs, ylabel="after epoch", width=7),
+        "training": draw_stages(folder),
         "strip": plots.image_grid(kept["strip"], classes, times, xlabel="time t", ylabel="asked class"),
         "interpolation": plots.image_grid(
             kept["interpolation"], classes, xlabel="from one noise to another", ylabel="asked class"

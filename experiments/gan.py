@@ -23,12 +23,13 @@ from .. import data, plots, train
 from ..models import gan
 from ._generation import (
     GenerationConfig,
+    between,
     draw_curves,
+    draw_stages,
     in_batches,
     load_arrays,
     over_seeds,
     save_arrays,
-    stages_of,
     train_in_stages,
     train_judge,
 )
@@ -119,21 +120,18 @@ def main(config: Config) -> Result:
             return in_batches(lambda z: make(variables, z), z)
 
         # The losses of a game say nothing of its samples: there is nothing to choose by, and the last one counts.
-        trained = train_in_stages(run, problem, lambda variables: {"images": generate(variables, 20)}, better=None)
+        trained = train_in_stages(run, problem, lambda variables: generate(variables, 20), better=None)
         judge = train_judge(run, config)
-        reports = [judge.report(generate(variables, len(judge.real))) for variables in trained.variables]
+        reports = [judge.report(generate(variables, len(judge.real))) for variables in trained]
         values = over_seeds(reports) | judge.references()
-        images = generate(trained.variables[0], 100)
-        ends = jax.random.normal(jax.random.fold_in(key, 0), (2, 10, 1, config.latent))
-        angle = jnp.linspace(0, jnp.pi / 2, 9)[:, None]
-        between = (jnp.cos(angle) * ends[0] + jnp.sin(angle) * ends[1]).reshape(-1, config.latent)
+        images = generate(trained[0], 100)
+        ends = jax.random.normal(jax.random.fold_in(key, 0), (2, 10, config.latent))
+        path = between(ends[0], ends[1], 9).swapaxes(0, 1).reshape(-1, config.latent)
         save_arrays(
             run.folder / "samples.npz",
             {
                 "samples": images.reshape(10, 10, *images.shape[1:]),
-                "stages": trained.stages["images"],
-                "epochs": stages_of(config.epochs),
-                "interpolation": np.asarray(make(trained.variables[0], between)).reshape(10, 9, *images.shape[1:]),
+                "interpolation": np.asarray(make(trained[0], path)).reshape(10, 9, *images.shape[1:]),
             },
         )
         rarest = min(report["smallest_class"] for report in reports)
@@ -166,7 +164,7 @@ def draw(folder: Path) -> dict[str, Figure]:
     return {
         "game": draw_curves(folder, METRICS),
         "samples": plots.image_grid(kept["samples"], width=4.5),
-        "training": plots.image_grid(kept["stages"], [str(e) for e in kept["epochs"]], ylabel="after epoch", width=7),
+        "training": draw_stages(folder),
         "interpolation": plots.image_grid(kept["interpolation"], xlabel="from one latent to another", width=4.5),
     }
 

@@ -21,7 +21,8 @@ from .. import models, plots, train
 from ..models import activations
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig, read_csv, write_csv
-from ._race import train_entrant, warmup_cosine
+from ._problem import warmup_cosine
+from ._race import train_entrant
 from ._run import Claim, Result, Run, open_run
 
 

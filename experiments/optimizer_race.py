@@ -11,9 +11,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 
-from .. import schedules, train
+from .. import train
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._population import PopulationConfig
+from ._problem import warmup_cosine
 from ._race import draw_race, race
 from ._run import Result, open_run
 
@@ -54,11 +55,7 @@ def main(config: Config) -> Result:
         if unknown:
             raise ValueError(f"There is no optimizer {', '.join(unknown)}. Valid are: {', '.join(train.OPTIMIZERS)}.")
         problem = ClassificationProblem.of(config)
-        total = config.epochs * (len(problem.train) // config.batch_size)
-
-        def schedule(hyper):
-            return schedules.warmup_cosine(hyper["learning_rate"], total // 10, total)
-
+        schedule = warmup_cosine(problem, config.epochs)
         entrants = {
             name: (replace(problem, config=replace(config, optimizer=name)), schedule)
             for name in config.only or train.OPTIMIZERS

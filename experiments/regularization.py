@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import data, plots, schedules, train
+from .. import data, plots, train
 from ._augmentation import of_images
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import EVALUATION_BATCH, load
+from ._problem import EVALUATION_BATCH, load, warmup_cosine
 from ._run import Claim, Result, open_run
 
 
@@ -71,10 +71,9 @@ def main(config: Config) -> Result:
                 for name in techniques["none"]
             },
         )
-        total = config.epochs * (len(problem.train) // config.batch_size)
         trained = fit_members(
-            run, problem, members, lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], total // 10, total),
-            config.epochs, name="members", better=lambda validation: (-validation["loss"],),
+            run, problem, members, warmup_cosine(problem, config.epochs), config.epochs,
+             name="members", better=lambda validation: (-validation["loss"],),
         )  # fmt: skip
         write_csv(run.folder / "table.csv", COLUMNS, measured(trained, list(techniques), list(seeds)))
         values, claims = conclude(run.folder)

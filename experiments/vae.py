@@ -24,11 +24,11 @@ from ..models.vae import ConvVAE, DenseVAE
 from ._generation import (
     GenerationConfig,
     draw_curves,
+    draw_stages,
     in_batches,
     load_arrays,
     over_seeds,
     save_arrays,
-    stages_of,
     train_in_stages,
     train_judge,
 )
@@ -91,7 +91,7 @@ def main(config: Config) -> Result:
             z = jax.random.normal(jax.random.fold_in(key, count), (count, config.latent))
             return in_batches(lambda z: decode(variables, z), z)
 
-        trained = train_in_stages(run, problem, lambda variables: {"images": generate(variables, 20)})
+        trained = train_in_stages(run, problem, lambda variables: generate(variables, 20))
         judge, test = train_judge(run, config), load(config, "test")
         bound = train.map_examples(importance_weighted(config, model), test, batch_size=64, resident=config.resident)
         evaluate = problem.evaluator(test)
@@ -102,14 +102,12 @@ def main(config: Config) -> Result:
             found["test_importance_weighted"] = float(bound(variables)["bound"].mean(dtype=np.float64))
             return found | judge.report(generate(variables, len(judge.real)))
 
-        values = over_seeds([report(variables) for variables in trained.variables]) | judge.references()
-        first = trained.variables[0]
+        values = over_seeds([report(variables) for variables in trained]) | judge.references()
+        first = trained[0]
         save_arrays(
             run.folder / "samples.npz",
             {
                 "samples": generate(first, 100).reshape(10, 10, *shape),
-                "stages": trained.stages["images"],
-                "epochs": stages_of(config.epochs),
                 "classes": test.classes,
                 **latents(config, model, first, decode, test),
             },
@@ -172,7 +170,7 @@ def draw(folder: Path) -> dict[str, Figure]:
     return {
         "loss": draw_curves(folder, METRICS),
         "samples": plots.image_grid(kept["samples"], width=4.5),
-        "training": plots.image_grid(kept["stages"], [str(e) for e in kept["epochs"]], ylabel="after epoch", width=7),
+        "training": draw_stages(folder),
         "reconstructions": plots.image_grid(pairs, ["test image", "reconstruction"]),
         "interpolation": plots.image_grid(kept["interpolation"], xlabel="from one test image to another"),
         "latent_map": plots.latent_map(

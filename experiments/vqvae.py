@@ -27,7 +27,7 @@ from ._generation import (
     load_arrays,
     over_seeds,
     save_arrays,
-    stages_of,
+    stages,
     train_in_stages,
     train_judge,
 )
@@ -89,7 +89,7 @@ def main(config: Config) -> Result:
             return codes, in_batches(lambda codes: decode(variables, codes), codes)
 
         shown = problem.validation.read(np.arange(20))["image"]
-        trained = train_in_stages(run, problem, lambda variables: {"images": reconstruct(variables, shown)[1]})
+        trained = train_in_stages(run, problem, lambda variables: reconstruct(variables, shown)[1])
         judge, test = train_judge(run, config), load(config, "test")
         examples, evaluate = test.arrays(), problem.evaluator(test)
 
@@ -107,14 +107,12 @@ def main(config: Config) -> Result:
                 **judge.report(images[:count], examples["label"][:count]),
             }
 
-        values = over_seeds([report(variables) for variables in trained.variables]) | judge.references()
+        values = over_seeds([report(variables) for variables in trained]) | judge.references()
         save_arrays(
             run.folder / "samples.npz",
             {
                 "originals": examples["image"][:20],
-                "reconstructions": reconstruct(trained.variables[0], examples["image"][:20])[1],
-                "stages": trained.stages["images"],
-                "epochs": stages_of(config.epochs),
+                "reconstructions": reconstruct(trained[0], examples["image"][:20])[1],
                 "validation": shown,
             },
         )
@@ -148,12 +146,12 @@ def draw(folder: Path) -> dict[str, Figure]:
     """The figures, from curves.npz and samples.npz."""
     kept = load_arrays(folder / "samples.npz")
     pairs = np.stack([kept["originals"], kept["reconstructions"]])
-    stages = np.concatenate([kept["validation"][None], kept["stages"]])
-    epochs = ["original", *(f"epoch {epoch}" for epoch in kept["epochs"])]
+    epochs, images = stages(folder)
+    rows = ["original", *(f"epoch {epoch}" for epoch in epochs)]
     return {
         "loss": draw_curves(folder, METRICS),
         "reconstructions": plots.image_grid(pairs, ["test image", "reconstruction"], width=7),
-        "training": plots.image_grid(stages, epochs, width=7),
+        "training": plots.image_grid(np.concatenate([kept["validation"][None], images]), rows, width=7),
     }
 
 
