@@ -59,6 +59,10 @@ class ClassificationProblem(Problem):
         rates = {"dropout": config.dropout, "drop_path": config.drop_path}
         given = {name: rate for name, rate in rates.items() if rate is not None}
         model = models.create(config.model, num_classes=len(source.classes), dtype=jnp.dtype(config.dtype), **given)
+        if models.takes_time(model):
+            raise ValueError(
+                f"{config.model} removes noise and does not classify; `etude diffusion` trains such networks."
+            )
         if "axis_name" in models.fields(model):
             model = model.clone(axis_name=where.axis_name)
         mean, std = data.moments(source)

@@ -172,5 +172,9 @@ def example_inputs(model: nn.Module, input_shape: Sequence[int]) -> tuple[jax.Sh
             "without a batch."
         )
     batch = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    has_time = "time" in inspect.signature(type(model).__call__).parameters
-    return (batch, jax.ShapeDtypeStruct((), jnp.float32)) if has_time else (batch,)
+    return (batch, jax.ShapeDtypeStruct((), jnp.float32)) if takes_time(model) else (batch,)
+
+
+def takes_time(model: nn.Module) -> bool:
+    """Whether a network is called with a time besides its input: a denoising network, which gives no logits."""
+    return "time" in inspect.signature(type(model).__call__).parameters

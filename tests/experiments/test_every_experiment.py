@@ -57,6 +57,8 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
         (["diffusion", "--network.kind", "dit", "--network.patch-size", "3"], "3"),
         (["vqvae", "--halvings", "4"], "8"),
         (["diffusion", "--label-dropout", "2"], "label_dropout is 2"),
+        (["resnet", "--model", "dit_small_patch2"], "dit_small_patch2 removes noise"),
+        (["compare", "--models", "linear", "ddpm_cifar10"], "ddpm_cifar10 removes noise"),
         (["resnet", "--mixup", "0.2", "--cutmix", "1"], "give one of them"),
         (["resnet", "--mixup", "-1"], "alpha"),
         (["vit", "--tta", "2", "--shift", "0"], "an augmentation of images that makes them differ"),
