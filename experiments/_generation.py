@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from .. import metrics, plots, train
 from ..models.features import penultimate
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
-from ._problem import EVALUATION_BATCH, Problem, ProblemConfig, load, warmup_cosine
+from ._problem import EVALUATION_BATCH, OptimizerName, Problem, ProblemConfig, load, warmup_cosine
 from ._run import Run
 
 
@@ -29,9 +29,7 @@ from ._run import Run
 class GenerationConfig(ProblemConfig):
     """Budget, schedule and judge."""
 
-    optimizer: Literal[
-        "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "nadam", "adamw", "newton_cg", "shampoo"
-    ] = "adam"
+    optimizer: OptimizerName = "adam"
     """sgd has no momentum."""
     weight_decay: float = 0.0
     """Of all parameters but biases and normalisation scales."""

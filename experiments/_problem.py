@@ -19,6 +19,10 @@ from .. import data, schedules, train
 from ._population import Population, PopulationConfig, chosen_placement, values
 from ._run import RunConfig
 
+OptimizerName = Literal[
+    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "nadam", "adamw", "newton_cg", "shampoo"
+]
+
 
 @dataclass(frozen=True)
 class ProblemConfig(RunConfig):
@@ -34,9 +38,7 @@ class ProblemConfig(RunConfig):
     """Of initialisation, order and whatever else is random. The splits do not depend on it."""
     batch_size: int = 64
     """Examples a step, of all devices together."""
-    optimizer: Literal[
-        "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "nadam", "adamw", "newton_cg", "shampoo"
-    ] = "nesterov"
+    optimizer: OptimizerName = "nesterov"
     """sgd has no momentum."""
     momentum: float = 0.9
     """Of momentum, nesterov and shampoo; the decay of the first moment for adam, nadam and adamw."""
