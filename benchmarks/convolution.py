@@ -1,6 +1,7 @@
 """Are convolutions as fast as they can be here? Layers and whole training steps: ours, XLA's own, PyTorch's.
 
-A layer is forward and both derivatives, a step is forward, backward and SGD with momentum. XLA's own is `lax.conv` with
+A layer is forward and both derivatives, a step is forward, backward and SGD with momentum; the U-Net's is that of
+predicting noise, with attention on the grid of 14×14 and in the middle. XLA's own is `lax.conv` with
 the derivatives that jax takes of it; networks of it are compiled without loops, which is best for it. PyTorch
 (`benchmarks/peers/torch_convolution.py`, run by the Python of --torch) is the best of eager, eager channels_last, and
 compiled. All take turns; medians count. XLA runs most convolutions on one core; `data` gives each core a part of the
@@ -28,7 +29,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etude import models, schedules, train
+from etude import diffusion, models, schedules, train
 from etude.models import layers
 from etude.models.convolution import conv
 
@@ -47,9 +48,11 @@ LAYERS = [  # batch, size, channels, features, kernel, stride, padding
     (8, 224, 3, 64, 7, 2, 3),
     (8, 224, 3, 64, 11, 4, 2),
 ]
+UNET = {"width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention_levels": (1,), "dropout": 0.0}
 NETWORKS = {  # model, its fields, batch, image shape
     "resnet20": ("resnet20", {}, 128, (28, 28, 1)),
     "resnet18": ("resnet18", {"imagenet_stem": False, "num_classes": 10}, 32, (32, 32, 3)),
+    "unet": ("ddpm_cifar10", UNET, 32, (28, 28, 1)),
 }
 LOOP = 3
 
@@ -82,7 +85,9 @@ def main() -> None:
                 f"{name}{where}": training_step(convolve, *fixed, loop=loop) for name, convolve, where, loop in variants
             }
             take["data"] = training_step(conv, *fixed, parallel="data")
-            compare(f"{name}, batch {batch}", take, peer, {"network": name, "batch": batch, "shape": image}, options)
+            told = {"network": name, "batch": batch, "shape": image}
+            told["parameters"] = models.count_parameters(models.create(model, **fields), image)
+            compare(f"{name}, batch {batch}", take, peer, told, options)
 
 
 def compare(label, take, peer, told, options) -> None:
@@ -147,7 +152,10 @@ def layer(convolve, batch, size, channels, features, kernel, stride, padding, lo
 def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
     """A function that takes a training step and says how long it took."""
     model = models.create(name, **fields)
-    task = train.classification(model, image, preprocess=lambda images: images / 255.0)
+    if models.takes_time(model):
+        task = train.denoising(model, image, schedule=diffusion.cosine(), prediction="epsilon")
+    else:
+        task = train.classification(model, image, preprocess=lambda images: images / 255.0)
 
     def optimizer(learning_rate, hyper):
         return train.sgd(learning_rate, momentum=0.9, nesterov=True, weight_decay=hyper["weight_decay"])

@@ -94,7 +94,7 @@ class Config(GenerationConfig):
     """Of the variational bound."""
 
 
-DEMO = Config(preset="demo", batch_size=128, epochs=100, ema_decay=0.999)
+DEMO = Config(preset="demo", batch_size=128, epochs=100, ema_decay=0.999, network=Network(blocks=1))
 PRESETS = {
     "smoke": replace(
         DEMO, preset="smoke", epochs=2, judge_epochs=1, judge="convnet", samples=32, steps=2, ancestral_steps=3,
@@ -103,7 +103,7 @@ PRESETS = {
     "demo": DEMO,
     "fashion_mnist": replace(
         DEMO, preset="fashion_mnist", data="tfds:fashion_mnist", epochs=7, clip_norm=1.0, judge_epochs=3, samples=1000,
-        ancestral_steps=0,
+        ancestral_steps=0, guidance=2.0,
         network=Network(kind="dit", width=128, depth=6, num_heads=4, patch_size=4, dropout=0.0),
     ),
     # Ho et al. 2020, appendix B: 800,000 steps of 128 images at a rate of 2e-4, no label, ε, 1,000 ancestral steps.

@@ -55,7 +55,7 @@ class Config(GenerationConfig):
     """Of the averages that the codes follow; none trains them by their loss."""
 
 
-DEMO = Config(preset="demo", batch_size=128, epochs=150)
+DEMO = Config(preset="demo", batch_size=128, epochs=500, num_codes=256)
 PRESETS = {
     "smoke": replace(
         DEMO, preset="smoke", epochs=2, features=8, num_codes=8, judge="convnet", judge_epochs=1, samples=32
