@@ -95,12 +95,15 @@ def train_in_stages(
     (run.folder / "stages").mkdir(exist_ok=True)
     first, *later = stages_of(config.epochs)
 
+    def file(epoch: int) -> Path:
+        return run.folder / "stages" / f"{epoch}.npz"
+
     def look(epoch: int, variables: train.Variables) -> None:
-        file = run.folder / "stages" / f"{epoch}.npz"
-        if not file.exists():
-            save_arrays(file, {"images": show(variables)})
+        if not file(epoch).exists():
+            save_arrays(file(epoch), {"images": show(variables)})
 
     look(first, problem.state(config.learning_rate).variables)
+    later = [epoch for epoch in later if epoch == later[-1] or not file(epoch).exists()]
     train_all = _train_members if config.population.active else _train_one
     variables, epochs, best_epoch = train_all(run, problem, later, look, better)
     _save_curves(run.folder, epochs, best_epoch)

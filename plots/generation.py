@@ -45,9 +45,11 @@ def image_grid(
         for j in range(across):
             top, left = i * (tall + gap), j * (wide + gap)
             canvas[top : top + tall, left : left + wide] = images[i, j]
-    across_inches = width - 0.1 - 0.2 * bool(ylabel) - 0.07 * max(map(len, rows), default=0)  # 9 points a line
-    height = across_inches * canvas.shape[0] / canvas.shape[1] + 0.1 + 0.2 * bool(xlabel) + 0.2 * bool(columns)
+    # About what names leave; what is left over on one side would be white.
+    across_inches = width - 0.1 - 0.2 * bool(ylabel) - 0.07 * max(map(len, rows), default=0)
+    height = across_inches * canvas.shape[0] / canvas.shape[1] + 0.2 + 0.2 * bool(xlabel) + 0.2 * bool(columns)
     with figure(width, height) as fig:
+        fig.set_layout_engine("compressed")  # for axes of a fixed aspect; "constrained" cuts off their labels
         axes = fig.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.imshow(
             canvas.squeeze(-1) if channels == 1 else canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
