@@ -6,6 +6,7 @@ a file of torchvision's or timm's for that network. Nothing is trained, and noth
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,9 @@ class Config:
     """A text file with the name of one class a line; without it classes are numbers."""
     top: int = 5
     """How many classes to tell."""
-    size: int = 224
-    """Side of the square that the network sees, in pixels."""
+    size: int | None = None
+    """Side of the square that the network sees, in pixels; by default the last number of a vision transformer's name,
+    and 224 for others."""
     crop: float | None = None
     """That side as a part of the shorter side of the resized image; by default as the model was trained."""
     mean: Triple | None = None
@@ -77,13 +79,14 @@ def main(config: Config) -> list[tuple[str, float]]:
 
     Raises: FileNotFoundError or ValueError that names the file or number that is wrong.
     """
-    if config.size < 1 or config.top < 1:
-        raise ValueError(f"size is {config.size} and top {config.top}; both must be at least 1.")
+    size = usual_size(config.model) if config.size is None else config.size
+    if size < 1 or config.top < 1:
+        raise ValueError(f"size is {size} and top {config.top}; both must be at least 1.")
     model = models.create(config.model)
     usual = convention(config.model)
     image = prepare(
         open_image(config.image),
-        config.size,
+        size,
         usual.crop if config.crop is None else config.crop,
         config.mean or usual.mean,
         config.std or usual.std,
@@ -109,6 +112,12 @@ def convention(model: str) -> Convention:
     """How images for a model's published weights are prepared."""
     known = [prefix for prefix in CONVENTIONS if model.startswith(prefix)]
     return CONVENTIONS[max(known, key=len)] if known else IMAGENET
+
+
+def usual_size(model: str) -> int:
+    """Side of the images, in pixels, that a model's published weights are for."""
+    told = re.search(r"_patch\d+_(\d+)$", model)
+    return int(told[1]) if told else 224
 
 
 def open_image(path: Path) -> Image.Image:

@@ -2,7 +2,9 @@
 
 `TABLE` has the names people use; `FAMILIES` has the networks that a number picks. ResNet names are torchvision's
 where torchvision has them (`resnet50` is the ImageNet network); the CIFAR networks of such a depth are
-`cifar_resnet50`. Pre-activation networks are `preact_resnet50` and `cifar_preact_resnet50` likewise.
+`cifar_resnet50`. Pre-activation networks are `preact_resnet50` and `cifar_preact_resnet50` likewise. The last number
+of a vision transformer's name is the side of the images that its published weights are for; the network takes any that
+its patches divide.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from . import alexnet, denoising_unet, dit, mlp, resnet, resnet9, vgg, vit
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
-VIT_PATCHES = {"tiny": (16,), "small": (32, 16), "base": (32, 16, 8), "large": (32, 16), "huge": (14,)}
+VIT_PATCHES = {"tiny": (16,), "small": (32, 16, 8), "base": (32, 16, 8), "large": (32, 16, 14), "huge": (14,)}
 
 TABLE: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp.MLP,
@@ -69,6 +71,7 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "cifar_preact_resnet<depth>": resnet.preact_cifar,
     "wrn<depth>_<factor>": resnet.wide,
     "resnet9_<width>": resnet9.of_width,
+    "vit_<size>_patch<patch>_<image>": lambda size, patch, image, **fields: vit.sized(size, patch, **fields),
 }
 
 
@@ -81,9 +84,9 @@ def create(name: str, **overrides: Any) -> nn.Module:
     """A network by its name.
 
     Args:
-      name: one of `names()`, or a member of a family such as "cifar_resnet62" or "wrn40_2".
+      name: one of `names()`, or a member of a family such as "cifar_resnet62", "wrn40_2" or "vit_base_patch16_384".
       overrides: fields of the module, such as num_classes.
-    Raises: ValueError for an unknown name or field, or a depth that its family does not have.
+    Raises: ValueError for an unknown name or field, or a depth or size that its family does not have.
     """
     make = TABLE.get(name) or _member(name)
     if make is None:
@@ -100,8 +103,9 @@ def create(name: str, **overrides: Any) -> nn.Module:
 def _member(name: str) -> Callable[..., nn.Module] | None:
     """What makes the member of a family that a name such as "wrn40_2" is."""
     for family, make in FAMILIES.items():
-        if match := re.fullmatch(re.sub(r"<\w+>", r"(\\d+)", family), name):
-            return partial(make, *map(int, match.groups()))
+        pattern = re.sub(r"<\w+>", r"(\\d+)", family.replace("<size>", "([a-z]+)"))
+        if match := re.fullmatch(pattern, name):
+            return partial(make, *(int(part) if part.isdigit() else part for part in match.groups()))
     return None
 
 

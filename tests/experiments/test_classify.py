@@ -49,6 +49,18 @@ def test_without_labels_classes_are_numbers_and_five_are_told(folder):
     assert [label for label, _ in told] == ["4", "1", "0", "2", "3"]
 
 
+def test_the_name_of_a_vision_transformer_tells_the_side_of_its_images(folder, tmp_path):
+    model = models.create("vit_micro_patch2_8", num_classes=CLASSES)
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), pretrained.template(model, (8, 8, 3)))
+    pretrained.save(model, variables, tmp_path / "weights.safetensors")
+    # Its positions are those of 8×8 pixels: at any other size the weights do not fit.
+    told = classify.main(
+        classify.Config(folder / "image.png", tmp_path / "weights.safetensors", model="vit_micro_patch2_8")
+    )  # fmt: skip
+    assert len(told) == 5
+    assert classify.usual_size("resnet50") == classify.usual_size("wrn28_10") == 224
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

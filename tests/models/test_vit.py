@@ -56,10 +56,16 @@ def gradient(model, variables, images, **rngs):
         ("deit_tiny_patch16_224", 5_717_416),
         ("deit_small_patch16_224", 22_050_664),
         ("deit_base_patch16_224", 86_567_656),
+        ("vit_small_patch8_224", 22_055_272),
+        ("vit_large_patch14_224", 304_203_752),
+        ("vit_tiny_patch16_384", 5_790_376),
+        ("vit_base_patch16_384", 86_859_496),
+        ("vit_large_patch16_384", 304_715_752),
     ],
 )
 def test_networks_have_timms_number_of_parameters(name, count):
-    assert models.count_parameters(models.create(name), (224, 224, 3)) == count
+    side = int(name.rsplit("_", 1)[1])
+    assert models.count_parameters(models.create(name), (side, side, 3)) == count
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_base_patch16_224", "average", "attention"])
