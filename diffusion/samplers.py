@@ -162,7 +162,8 @@ def dpm_solver_2m(denoise: Denoiser, schedule: NoiseSchedule) -> Sampler:
         here, there = schedule(step.time), schedule(step.to)
         x0 = denoise(x, step.time)
         h, h_before = (there.log_snr - here.log_snr) / 2, (here.log_snr - log_snr_before) / 2
-        ahead = jnp.where(step.last, 0, h / (2 * h_before))  # h_before is ∞ in the first step
+        # In the first step h_before is ∞ or, where α is 0, not a number; after one from there it is ∞ again.
+        ahead = jnp.where(step.last | jnp.isneginf(log_snr_before), 0, h / (2 * h_before))
         estimate = x0 + ahead * (x0 - before)
         x = there.sigma / here.sigma * x - there.alpha * jnp.expm1(-h) * estimate
         return x, (x0, here.log_snr.astype(x.dtype))

@@ -125,6 +125,26 @@ def test_a_step_is_exact_for_an_estimate_that_does_not_change(name, schedule, ke
         np.testing.assert_allclose(found, at(times[-1]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_sampler_begins_where_nothing_is_left_of_the_image(name, steps, key):
+    schedule = SCHEDULES["flow"]  # of which α is 0 at time 1, and the log-SNR −∞
+    sampler = SAMPLERS[name](of_gaussian(schedule, mean=0.5, std=1e-3), schedule)
+    found = diffusion.sample(
+        sampler, jax.random.normal(key, (4, 3)), diffusion.uniform_times(steps), jax.random.split(key, 4)
+    )  # fmt: skip
+    np.testing.assert_allclose(found, 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_of_half_precision_is_sampled_from_as_of_single_precision(name, key):
+    schedule = diffusion.cosine()
+    x, keys = jax.random.normal(key, (4, 3), jnp.bfloat16), jax.random.split(key, 4)
+    sampler = SAMPLERS[name](of_gaussian(schedule), schedule)
+    one, other = (diffusion.sample(sampler, y, diffusion.uniform_times(6), keys) for y in (x, x.astype(jnp.float32)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_ddim_with_eta_1_is_the_ancestral_sampler(key):
     schedule = diffusion.from_betas(diffusion.linear_betas())
     denoise, x = of_mixture(schedule), jax.random.normal(key, (6, 4))
