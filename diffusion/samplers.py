@@ -54,7 +54,7 @@ def sample(sampler: Sampler, x: jax.Array, times: jax.Array, keys: jax.Array | N
       times: falling, [steps + 1]. `uniform_times` and `uniform_log_snr_times` have them.
       keys: one for each example, [batch], as an example's noise must not depend on the others; may be None for a
         sampler that draws none.
-    Returns: [batch, …] at the last time.
+    Returns: [batch, …] at the last time, float32 at least, as is all that is computed on the way.
     Raises: ValueError if the shapes do not fit, or a sampler that draws is given no keys.
     """
     return _scan(sampler, x, times, keys, keep=False)
@@ -72,6 +72,7 @@ def _scan(sampler, x, times, keys, *, keep):
     if keys is not None and keys.shape != x.shape[:1]:
         raise ValueError(f"keys are of shape {keys.shape}; wanted: one for each of {len(x)} examples.")
 
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # as levels are: a step must not change the type
     def body(carry, inputs):
         number, time, to = inputs
 
