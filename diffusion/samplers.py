@@ -108,7 +108,8 @@ def ancestral(denoise: Denoiser, schedule: NoiseSchedule, *, variance: float = 0
         mean, lower = posterior(x, denoise(x, step.time), here, there)
         upper = added_noise(here, there) * here.sigma**2
         chosen = lower ** (1 - variance) * upper**variance if variance else lower
-        return mean + jnp.sqrt(jnp.where(lower > 0, chosen, 0)) * step.draw(), memory
+        # At time 0 some schedules still have a trace of noise, so that `lower` alone does not tell.
+        return mean + jnp.sqrt(jnp.where(step.to > 0, chosen, 0)) * step.draw(), memory
 
     return Sampler(lambda x: (), step)
 

@@ -171,6 +171,13 @@ def test_the_larger_variance_adds_the_noise_that_the_forward_step_added(key):
     assert x.var() == pytest.approx(0.3, rel=0.05)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_no_noise_is_added_in_the_step_to_time_0(schedule, key):
+    sampler = diffusion.ancestral(lambda x, t: jnp.zeros_like(x), SCHEDULES[schedule], variance=1.0)
+    found = diffusion.sample(sampler, jnp.zeros((4, 3)), jnp.array([0.05, 0.0]), jax.random.split(key, 4))
+    np.testing.assert_array_equal(found, 0)
+
+
 def test_an_examples_noise_does_not_depend_on_its_batch(key):
     schedule = diffusion.cosine()
     sampler, times = diffusion.ancestral(of_mixture(schedule), schedule), diffusion.uniform_times(10)
