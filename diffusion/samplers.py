@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from .prediction import Denoiser
@@ -71,8 +72,8 @@ def _scan(sampler, x, times, keys, *, keep):
         raise ValueError(f"times are of shape {times.shape}; wanted: one axis, of at least 2 times.")
     if keys is not None and keys.shape != x.shape[:1]:
         raise ValueError(f"keys are of shape {keys.shape}; wanted: one for each of {len(x)} examples.")
-
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # as levels are: a step must not change the type
+
     def body(carry, inputs):
         number, time, to = inputs
 
@@ -239,13 +240,17 @@ def uniform_log_snr_times(schedule: NoiseSchedule, steps: int, first: float = 1.
       first: the first time; below 1 for a schedule with α = 0 there.
       last: the last time but one, above 0.
     Returns: [steps + 1] float32, falling.
-    Raises: ValueError for other numbers.
+    Raises: ValueError for other numbers, or if the schedule has α = 0 at the first time.
     Source: Lu et al. 2022, "DPM-Solver", section 3.4.
     """
     _check_times(steps - 1, first, last)
     if not last > 0:
         raise ValueError(f"last is {last}; it must be above 0, where the log-SNR may be infinite.")
     ends = schedule(jnp.array([first, last])).log_snr
+    if not isinstance(ends, jax.core.Tracer) and not jnp.isfinite(ends).all():
+        raise ValueError(
+            f"The log-SNR is {ends[0]} at time {first}; there are no equal distances from there. Begin later."
+        )
     wanted = jnp.linspace(ends[0], ends[1], steps)
 
     def halve(_, bracket):

@@ -225,6 +225,7 @@ def test_equal_distances_in_log_snr():
         (lambda: diffusion.uniform_times(0), "at least 1 step"),
         (lambda: diffusion.uniform_times(3, 0.2, 0.5), "last < first"),
         (lambda: diffusion.uniform_log_snr_times(diffusion.linear(), 3, last=0.0), "above 0"),
+        (lambda: diffusion.uniform_log_snr_times(diffusion.rectified_flow(), 3), "log-SNR is -inf at time 1.0"),
         (lambda: diffusion.ddim(None, None, eta=1.5), "eta is 1.5"),
         (lambda: diffusion.ancestral(None, None, variance=-1), "variance is -1"),
         (lambda: diffusion.sample(diffusion.euler(None), jnp.ones((2, 3)), jnp.ones(1)), "at least 2 times"),
