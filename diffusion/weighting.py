@@ -26,7 +26,7 @@ def simple(prediction: str, level: Level) -> jax.Array:
 
 def snr(prediction: str, level: Level) -> jax.Array:
     """SNR as the weight of the error of x_0, which is 1 of the error of ε."""
-    return jnp.exp(level.log_snr) / _scale(prediction, level)
+    return _of_prediction(jnp.exp(level.log_snr), prediction, level)
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:
@@ -39,10 +39,14 @@ def min_snr(gamma: float = 5.0) -> Weighting:
     """
     if isinstance(gamma, int | float) and not gamma > 0:
         raise ValueError(f"gamma is {gamma}; it must be positive.")
-    return lambda prediction, level: jnp.minimum(jnp.exp(level.log_snr), gamma) / _scale(prediction, level)
+    return lambda prediction, level: _of_prediction(
+        jnp.minimum(jnp.exp(level.log_snr), gamma), prediction, level
+    )  # fmt: skip
 
 
-def _scale(prediction, level):
-    """(error of the prediction / error of x_0)²"""
+def _of_prediction(weight, prediction, level):
+    """A weight of the error of x_0 over (error of the prediction / error of x_0)²."""
     a, b = coefficients(prediction, level)
-    return ((level.alpha * b - level.sigma * a) / level.sigma) ** 2
+    scale = ((level.alpha * b - level.sigma * a) / level.sigma) ** 2
+    # An ε-prediction says nothing of x_0 where α = 0. Both are SNR there and nearby, and so their ratio is 1.
+    return jnp.where(scale > 0, weight / scale, 1.0)

@@ -87,6 +87,13 @@ def test_the_weightings_of_a_noise_prediction_are_the_papers():
 
 
 def test_guidance_of_1_is_the_conditional_model_and_of_0_the_unconditional_one(example):
+@pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)
+@pytest.mark.parametrize("weighting", [diffusion.snr, diffusion.min_snr()])
+def test_a_weighting_has_its_limit_where_nothing_is_left_of_the_image(prediction, weighting):
+    at, near = weighting(prediction, diffusion.rectified_flow()(jnp.array([1.0, 0.9999])))
+    np.testing.assert_allclose(at, near, atol=1e-3)
+
+
     conditional, unconditional = example
     np.testing.assert_allclose(diffusion.guide(conditional, unconditional, 1.0), conditional, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(diffusion.guide(conditional, unconditional, 0.0), unconditional)
