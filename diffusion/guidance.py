@@ -6,6 +6,7 @@ w for this scale minus 1.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -21,17 +22,28 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: ArrayLike, *,
       unconditional: for none.
       scale: 1 for the conditional prediction; may be traced.
       rescale: φ in [0, 1], how far the standard deviation of each guided prediction, which large scales blow up, is
-        drawn back to that of the conditional one. May be traced.
+        drawn back to that of the conditional one. May be traced. A prediction without any spread stays as it is.
     Returns: [batch, …].
+    Raises: ValueError for a concrete scale that is not finite, or a concrete rescale outside [0, 1].
     Source: Ho & Salimans 2021, equation 6; Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are
       Flawed", equations 14 to 16.
     """
+    _check(scale, rescale)
     guided = unconditional + scale * (conditional - unconditional)
     if isinstance(rescale, int | float) and rescale == 0:
         return guided
     axes = tuple(range(1, guided.ndim))
-    ratio = conditional.std(axes, keepdims=True) / guided.std(axes, keepdims=True)
+    spread = guided.std(axes, keepdims=True)
+    # A network whose last layer begins at 0, as ours do, predicts 0 everywhere before it is trained.
+    ratio = jnp.where(spread > 0, conditional.std(axes, keepdims=True) / spread, 1)
     return guided * (rescale * ratio + 1 - rescale)
+
+
+def _check(scale, rescale):
+    if isinstance(scale, int | float) and not math.isfinite(scale):
+        raise ValueError(f"The scale of guidance is {scale}; it must be finite.")
+    if isinstance(rescale, int | float) and not 0 <= rescale <= 1:
+        raise ValueError(f"rescale is {rescale}; it must be in [0, 1].")
 
 
 def guided(
@@ -51,7 +63,9 @@ def guided(
       scale: see `guide`; a concrete 1 costs one pass of the network, all others two.
       rescale: see `guide`.
     Returns: (x_t, times) -> prediction.
+    Raises: as of `guide`.
     """
+    _check(scale, rescale)
     if isinstance(scale, int | float) and scale == 1:
         return lambda x, time: predict(x, time, labels)
 

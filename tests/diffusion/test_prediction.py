@@ -1,5 +1,6 @@
 """Conversions between predictions, weightings and guidance."""
 
+import math
 from itertools import product
 
 import jax
@@ -86,7 +87,6 @@ def test_the_weightings_of_a_noise_prediction_are_the_papers():
     np.testing.assert_allclose(diffusion.min_snr(5.0)("epsilon", level), jnp.minimum(ratio, 5) / ratio, rtol=1e-5)
 
 
-def test_guidance_of_1_is_the_conditional_model_and_of_0_the_unconditional_one(example):
 @pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)
 @pytest.mark.parametrize("weighting", [diffusion.snr, diffusion.min_snr()])
 def test_a_weighting_has_its_limit_where_nothing_is_left_of_the_image(prediction, weighting):
@@ -94,6 +94,7 @@ def test_a_weighting_has_its_limit_where_nothing_is_left_of_the_image(prediction
     np.testing.assert_allclose(at, near, atol=1e-3)
 
 
+def test_guidance_of_1_is_the_conditional_model_and_of_0_the_unconditional_one(example):
     conditional, unconditional = example
     np.testing.assert_allclose(diffusion.guide(conditional, unconditional, 1.0), conditional, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(diffusion.guide(conditional, unconditional, 0.0), unconditional)
@@ -108,6 +109,12 @@ def test_guidance_goes_beyond_the_conditional_model_and_rescaling_keeps_its_spre
     np.testing.assert_allclose(spread(rescaled), spread(conditional), rtol=1e-5)
     halfway = diffusion.guide(conditional, unconditional, 4.0, rescale=0.5)
     np.testing.assert_allclose(halfway, (far + rescaled) / 2, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rescale", [0.7, jnp.float32(0.7)])
+def test_rescaling_leaves_a_prediction_without_spread_as_it_is(rescale):
+    flat = jnp.zeros((2, 3, 3))  # of a network whose last layer begins at 0
+    np.testing.assert_array_equal(diffusion.guide(flat, flat, 2.0, rescale=rescale), flat)
 
 
 def test_a_guided_network_sees_labels_and_none_in_one_batch(example):
@@ -142,6 +149,8 @@ def test_guidance_is_the_same_in_the_space_of_any_prediction(example):
         (lambda x, level: diffusion.denoiser(lambda x, t: x, "eps", diffusion.linear()), "no prediction 'eps'"),
         (lambda x, level: diffusion.simple("eps", level), "no prediction 'eps'"),
         (lambda x, level: diffusion.min_snr(0), "must be positive"),
+        (lambda x, level: diffusion.guide(x, x, math.nan), "scale of guidance is nan"),
+        (lambda x, level: diffusion.guided(lambda *_: x, jnp.arange(2), 3, 2.0, rescale=5), "rescale is 5"),
     ],
 )
 def test_what_is_not_valid_is_told(call, message):
