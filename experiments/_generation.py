@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import metrics, plots, train
+from .. import metrics, models, plots, train
 from ..models.features import penultimate
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
@@ -49,6 +49,13 @@ class GenerationConfig(ProblemConfig):
     """The classifier that judges, a name of models.names(); its features are those of the distances."""
     judge_epochs: int = 20
     """Its passes through the training split."""
+
+
+def at_least(config: GenerationConfig, **least: float) -> None:
+    """Raises: ValueError if a number of the config is below its least."""
+    for name, lowest in least.items():
+        if getattr(config, name) < lowest:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least {lowest}.")
 
 
 def draw_curves(folder: Path, names: Mapping[str, str]) -> Figure:
@@ -90,8 +97,11 @@ def train_in_stages(
       show: variables -> images uint8 [n, …]; an earlier start's are not made again.
       better: as of `train.fit`; None keeps the last variables and validates nothing.
     Returns: the variables of each seed: those of the best validation or, without one, the last.
+    Raises: ValueError for a budget or a judge that can't be, which must not come out after the training.
     """
     config: Any = problem.config
+    at_least(config, epochs=1, judge_epochs=1, samples=LEAST_SAMPLES)
+    _judge_problem(config)
     (run.folder / "stages").mkdir(exist_ok=True)
     first, *later = stages_of(config.epochs)
 
@@ -235,13 +245,7 @@ class Judge:
 
 def train_judge(run: Run, config: GenerationConfig) -> Judge:
     """Trains the judge, or loads the one of an earlier start. Its seed is 0, so that all runs have the same one."""
-    part = run.part("judge")
-    problem = ClassificationProblem.of(
-        ClassificationConfig(
-            data=config.data, data_dir=config.data_dir, image_size=config.image_size, model=config.judge,
-            feed=config.feed,
-        )
-    )  # fmt: skip
+    part, problem = run.part("judge"), _judge_problem(config)
     schedule = warmup_cosine(problem, config.judge_epochs)
     fitted = train.fit(
         problem.state(JUDGE_RATE), problem.feed(schedule), problem.where, epochs=config.judge_epochs,
@@ -267,6 +271,18 @@ def train_judge(run: Run, config: GenerationConfig) -> Judge:
 
 
 JUDGE_RATE = 0.05
+LEAST_SAMPLES = 4  # an example and its three nearest neighbours, which `metrics.precision_recall` wants
+
+
+def _judge_problem(config: GenerationConfig) -> ClassificationProblem:
+    problem = ClassificationProblem.of(
+        ClassificationConfig(
+            data=config.data, data_dir=config.data_dir, image_size=config.image_size, model=config.judge,
+            feed=config.feed,
+        )
+    )  # fmt: skip
+    models.count_parameters(problem.model, problem.train.element_spec["image"].shape)
+    return problem
 
 
 def between(first: jax.Array, last: jax.Array, count: int) -> jax.Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,10 +114,13 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
       experiment: its name.
       config: the run's config.
       default: the preset it was derived from: what differs names the run.
-    Raises: ValueError if the folder is taken, of another config, or not writable.
+    Raises: ValueError if a number is not finite, or the folder is taken, of another config, or not writable.
     """
     console = Console()
     values = {name: value for name, value in _plain(config).items() if name not in ("name", "out")}
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number.")
     folder = config.out or Path("runs") / experiment / (config.name or _run_name(values, _plain(default)))
     with run_folder(folder, {"experiment": experiment, **values}) as folder:
         done = read_result(folder)

@@ -26,6 +26,7 @@ from ..models.denoising_unet import DenoisingUNet
 from ..models.dit import DiT
 from ._generation import (
     GenerationConfig,
+    at_least,
     between,
     draw_curves,
     draw_stages,
@@ -169,6 +170,14 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The task on its data, and the network."""
+    at_least(config, steps=1, ancestral_steps=0, draws=1, bound_steps=2)
+    if config.prediction == "epsilon" and not SCHEDULES[config.schedule]()(1.0).alpha > 0:
+        raise ValueError(
+            f"Sampling begins where {config.schedule} has nothing left of the image, and there the noise says nothing "
+            "of it: prediction can't be epsilon; x0, v and flow can."
+        )
+    if not 0 <= config.network.dropout < 1:
+        raise ValueError(f"network.dropout is {config.network.dropout}; it must be in [0, 1).")
     where, source, shared = layout(config), load(config, "train"), config.network
     shape, classes = source.element_spec["image"].shape, len(source.classes)
     fields: dict[str, Any] = {

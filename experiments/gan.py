@@ -23,6 +23,7 @@ from .. import data, plots, train
 from ..models import gan
 from ._generation import (
     GenerationConfig,
+    at_least,
     between,
     draw_curves,
     draw_stages,
@@ -141,6 +142,9 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The game on its data, and the generator."""
+    at_least(config, width=1, rate_ratio=0, penalty_weight=0)
+    if config.accumulate != 1:
+        raise ValueError("accumulate is of no use to two players; discriminator_steps cuts the batch here.")
     where, source = layout(config), load(config, "train")
     shape = source.element_spec["image"].shape
     shared: dict[str, Any] = {"width": config.width, "axis_name": where.axis_name, "dtype": jnp.dtype(config.dtype)}
@@ -155,6 +159,8 @@ def problem_of(config: Config) -> tuple[Problem, nn.Module]:
         config=config, train=source, validation=load(config, "validation"), where=where, task=task,
         fixed={"discriminator_rate_ratio": config.rate_ratio},
     )  # fmt: skip
+    if len(problem.members(config.learning_rate)) > config.population.seeds:
+        raise ValueError("The losses of a game can't choose a setting; give the population one, and seeds alone.")
     return problem, generator
 
 

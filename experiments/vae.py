@@ -23,6 +23,7 @@ from .. import models, plots, train
 from ..models.vae import ConvVAE, DenseVAE
 from ._generation import (
     GenerationConfig,
+    at_least,
     draw_curves,
     draw_stages,
     in_batches,
@@ -119,6 +120,7 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The task on its data, and the network."""
+    at_least(config, beta=0, importance_samples=1)
     where, source = layout(config), load(config, "train")
     shape = source.element_spec["image"].shape
     model = {

@@ -22,6 +22,7 @@ from .. import models, plots, train
 from ..models.vqvae import VQVAE
 from ._generation import (
     GenerationConfig,
+    at_least,
     draw_curves,
     in_batches,
     load_arrays,
@@ -127,6 +128,9 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The task on its data, and the network."""
+    at_least(config, num_codes=1, code_dim=1, features=1, blocks=0, commitment=0)
+    if config.codebook_decay is not None and not 0 <= config.codebook_decay < 1:
+        raise ValueError(f"codebook_decay is {config.codebook_decay}; it must be in [0, 1), or none.")
     where, source = layout(config), load(config, "train")
     shape = source.element_spec["image"].shape
     model = VQVAE(

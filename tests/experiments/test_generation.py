@@ -1,10 +1,13 @@
 """What experiments that generate share: a run that was cut off between stages ends as one that was not."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from etude.experiments import _generation, vqvae
+from etude import train
+from etude.experiments import _generation, diffusion, gan, vae, vqvae
+from etude.experiments._population import PopulationConfig
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -30,3 +33,33 @@ def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, 
     (epochs, images), (whole_epochs, whole_images) = (_generation.stages(tmp_path / name) for name in ("cut", "whole"))
     assert epochs == whole_epochs == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(images, whole_images)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "choice", "message"),
+    [
+        (diffusion, {"schedule": "rectified_flow", "prediction": "epsilon"}, "prediction can't be epsilon"),
+        (diffusion, {"bound_steps": 1}, "bound_steps is 1; it must be at least 2"),
+        (diffusion, {"ancestral_steps": -1}, "ancestral_steps is -1"),
+        (diffusion, {"draws": 0}, "draws is 0"),
+        (diffusion, {"network": diffusion.Network(width=8, dropout=1.5)}, "network.dropout is 1.5"),
+        (diffusion, {"guidance": math.nan}, "guidance is nan"),
+        (vae, {"beta": -1.0}, "beta is -1.0"),
+        (vae, {"importance_samples": 0}, "importance_samples is 0"),
+        (gan, {"accumulate": 2}, "accumulate is of no use"),
+        (gan, {"population": PopulationConfig(learning_rate="1e-3,1e-4")}, "can't choose a setting"),
+        (gan, {"penalty_weight": -1.0}, "penalty_weight is -1.0"),
+        (vqvae, {"commitment": -1.0}, "commitment is -1.0"),
+        (vqvae, {"codebook_decay": 1.5}, "codebook_decay is 1.5"),
+        (vqvae, {"epochs": 0}, "epochs is 0"),
+        (vqvae, {"judge": "foo"}, "foo"),
+        (vqvae, {"judge_epochs": 0}, "judge_epochs is 0"),
+        (vqvae, {"samples": 3}, "samples is 3; it must be at least 4"),
+        (vqvae, {"warmup_fraction": 2.0}, "warmup_fraction is 2.0"),
+    ],
+)
+def test_what_is_not_valid_is_told_before_anything_trains(tmp_path, monkeypatch, experiment, choice, message):
+    for name in ("fit", "fit_population"):
+        monkeypatch.setattr(train, name, lambda *_, **__: pytest.fail("trains"))
+    with pytest.raises(ValueError, match=message):
+        experiment.main(replace(experiment.PRESETS["smoke"], out=tmp_path / "run", **choice))
