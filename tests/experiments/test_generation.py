@@ -63,3 +63,10 @@ def test_what_is_not_valid_is_told_before_anything_trains(tmp_path, monkeypatch,
         monkeypatch.setattr(train, name, lambda *_, **__: pytest.fail("trains"))
     with pytest.raises(ValueError, match=message):
         experiment.main(replace(experiment.PRESETS["smoke"], out=tmp_path / "run", **choice))
+
+
+def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
+    predicted = np.arange(64) % 32
+    answers = np.eye(32)[predicted], np.random.default_rng(0).normal(size=(64, 3))
+    judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
+    assert judge.report(np.zeros((64, 1, 1, 1), np.uint8), predicted)["smallest_class"] == 1 / 32
