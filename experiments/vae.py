@@ -153,14 +153,15 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
     ends = means[:20].reshape(10, 2, -1)
     part = np.linspace(0, 1, 9)[None, :, None]
     between = (1 - part) * ends[:, :1] + part * ends[:, 1:]
-    flat = means if means.shape[1] == 2 else PCA(2, random_state=0).fit_transform(means)
+    few = means.shape[1] <= 2  # a single latent is the map's first axis
+    flat = np.pad(means, ((0, 0), (0, 2 - means.shape[1]))) if few else PCA(2, random_state=0).fit_transform(means)
     images = np.asarray(decode(variables, jnp.asarray(between.reshape(-1, config.latent))))
     return {
         "interpolation": images.reshape(10, 9, *images.shape[1:]),
         "originals": examples["image"][:10],
         "reconstructions": np.asarray(decode(variables, jnp.asarray(means[:10]))),
         "map": flat[:1000],
-        "axes": "latent" if means.shape[1] == 2 else "principal component",
+        "axes": "latent" if few else "principal component",
         "labels": examples["label"][:1000],
     }
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from etude import train
@@ -70,3 +71,14 @@ def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
     answers = np.eye(32)[predicted], np.random.default_rng(0).normal(size=(64, 3))
     judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
     assert judge.report(np.zeros((64, 1, 1, 1), np.uint8), predicted)["smallest_class"] == 1 / 32
+
+
+def test_a_single_latent_is_the_first_axis_of_the_map(tmp_path):
+    config = replace(vae.PRESETS["smoke"], latent=1, hidden=(4,))
+    problem, model = vae.problem_of(config)
+    variables, test = problem.state(1e-3).variables, vae.load(config, "test")
+    decode = jax.jit(lambda variables, z: train.decode_images(model, variables, z, likelihood=config.likelihood))
+    found = vae.latents(config, model, variables, decode, test)["map"]
+    assert found.shape == (len(test), 2)
+    assert found[:, 0].any()
+    assert not found[:, 1].any()
