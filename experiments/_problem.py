@@ -43,7 +43,7 @@ class ProblemConfig(RunConfig):
     momentum: float = 0.9
     """Of momentum, nesterov and shampoo; the decay of the first moment for adam, nadam and adamw."""
     weight_decay: float = 5e-4
-    """Of all parameters but biases and normalisation scales."""
+    """Of all parameters but biases, normalisation scales, learned positions and class tokens."""
     clip_norm: float | None = None
     """Largest gradient norm."""
     dtype: Literal["float32", "bfloat16"] = "float32"

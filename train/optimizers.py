@@ -294,11 +294,12 @@ def reduce_on_plateau(
     return optax.chain(optimizer, optax.GradientTransformationExtraArgs(plateau.init, update))
 
 
-NOT_DECAYED = frozenset({"bias", "scale"})
+# With a transformer's tables of positions and its class token, as in timm: they are added to activations as biases are.
+NOT_DECAYED = frozenset({"bias", "patch_bias", "scale", "pos_embed", "cls_token"})
 
 
 def decay_mask(params: Any) -> Any:
-    """True where weight decay applies: everything but biases and the scales of normalisations.
+    """True where weight decay applies: all but biases, scales of normalisations, learned positions and class tokens.
 
     By name and not by rank, since the parameters of scanned blocks carry one axis more. What has no name is decayed.
     """

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from etude import train
+from etude import models, train
 
 
 class Linear(nn.Module):
@@ -86,6 +86,17 @@ def test_the_decay_mask_goes_by_name_since_scanned_blocks_have_one_axis_more():
     assert train.decay_mask(params) == {
         "blocks": {"conv": {"kernel": True, "bias": False}, "norm": {"scale": False, "bias": False}}
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [("vit_micro_patch2_8", [(1, 8, 8, 1)]), ("dit_small_patch2", [(1, 8, 8, 3), (1,)])],
+)
+def test_the_kernels_of_a_transformer_are_decayed_and_nothing_else(name, inputs):
+    model = models.create(name)
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), *map(jnp.zeros, inputs)))["params"]
+    decayed = {path[-1].key for path, yes in jax.tree_util.tree_leaves_with_path(train.decay_mask(params)) if yes}
+    assert all(name.endswith("kernel") for name in decayed), decayed
 
 
 def test_the_average_follows_its_recursion(batch):
