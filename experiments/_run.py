@@ -114,13 +114,12 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
       experiment: its name.
       config: the run's config.
       default: the preset it was derived from: what differs names the run.
-    Raises: ValueError if a number is not finite, or the folder is taken, of another config, or not writable.
+    Raises: ValueError if a number of the config is not finite, or the folder is taken, of another config, or not
+      writable.
     """
     console = Console()
     values = {name: value for name, value in _plain(config).items() if name not in ("name", "out")}
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name} is {value}; it must be a finite number.")
+    _require_finite(values)
     folder = config.out or Path("runs") / experiment / (config.name or _run_name(values, _plain(default)))
     with run_folder(folder, {"experiment": experiment, **values}) as folder:
         done = read_result(folder)
@@ -131,6 +130,14 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
             console.print(f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True)
             _report(result, console)
         yield Run(folder, console, result)
+
+
+def _require_finite(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for NaN and infinity: no choice means anything with them, and JSON can't hold them."""
+    for name, value in values.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ValueError(f"{name} is {value}; it must be finite.")
 
 
 def _plain(config: Any, prefix: str = "") -> dict[str, Any]:
