@@ -235,12 +235,13 @@ def warmup_cosine(
     Args:
       problem: what trains.
       epochs: after which the cosine ends.
-      warmup_fraction: of the steps, in [0, 1]; None for a tenth, rounded down.
+      warmup_fraction: of the steps, in [0, 1); None for a tenth, rounded down.
       final_rate: where the cosine ends, as a part of the peak, in [0, 1].
-    Raises: ValueError for another part.
+    Raises: ValueError for another final rate, no epochs, or a warm-up that is not a part of the steps.
     """
-    if warmup_fraction is not None and not 0 <= warmup_fraction <= 1:
-        raise ValueError(f"warmup_fraction is {warmup_fraction}; it must be in [0, 1].")
+    train.check_counts(epochs=epochs)
+    if warmup_fraction is not None and not 0 <= warmup_fraction < 1:
+        raise ValueError(f"warmup_fraction is {warmup_fraction}; it must be in [0, 1).")
     if not 0 <= final_rate <= 1:
         raise ValueError(f"final_rate is {final_rate}; it must be in [0, 1].")
     total = problem.steps(epochs)

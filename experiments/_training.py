@@ -53,7 +53,11 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
     with open_run(experiment, config, default) as run:
         if run.result:
             return run.result
+        # What is wrong with the training must not come out after the range test.
+        train.check_counts(epochs=config.epochs, patience=config.patience, checkpoint_every=config.checkpoint_every)
+        train.check_ema_decay(config.ema_decay)
         problem = ClassificationProblem.of(config)
+        schedule = warmup_cosine(problem, config.epochs, warmup_fraction=config.warmup_fraction)
         figures = {}
 
         peak = config.learning_rate
@@ -71,7 +75,6 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
             figures["range_test"] = plots.range_test(curve, chosen=peak)
             run.journal.say(f"The range test suggests a learning rate of {peak:.3g}.")
 
-        schedule = warmup_cosine(problem, config.epochs, warmup_fraction=config.warmup_fraction)
         if config.population.active:
             return train_population(
                 run, problem, schedule, peak, config.epochs, ema_decay=config.ema_decay, better=better, figures=figures

@@ -23,7 +23,7 @@ from .denoising import denoising, predictor
 from .evaluate import evaluator, map_examples
 from .feed import Feed, feed, is_resident
 from .journal import Journal, read_journal
-from .loop import Diverged, Fitted, Stopped, fit
+from .loop import Diverged, Fitted, Stopped, check_counts, fit
 from .optimizers import (
     OPTIMIZERS,
     adagrad,
@@ -55,7 +55,7 @@ from .population import (
 from .quantized import codes_to_images, images_to_codes, vector_quantized
 from .run_folder import read_result, run_folder, write_json
 from .state import State, compile_create, create_state
-from .step import make_step
+from .step import check_ema_decay, make_step
 from .sweep import sweep
 from .task import Aux, Task, Variables, classification
 from .variational import (
@@ -91,6 +91,8 @@ __all__ = [
     "adamw",
     "adversarial",
     "check_batch_size",
+    "check_counts",
+    "check_ema_decay",
     "classification",
     "codes_to_images",
     "compile_create",

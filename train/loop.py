@@ -97,11 +97,7 @@ def fit(
     Raises: ValueError for numbers out of range; `Diverged` with the step, after which the checkpoints before it
       are whole; `Stopped` after SIGINT or SIGTERM, with the state saved.
     """
-    for name, value in {
-        "epochs": epochs, "patience": patience, "checkpoint_every": checkpoint_every, "log_every": log_every
-    }.items():  # fmt: skip
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1.")
+    check_counts(epochs=epochs, patience=patience, checkpoint_every=checkpoint_every, log_every=log_every)
     journal = journal or Journal()
     per_epoch = feed.steps_per_epoch
     total = epochs * per_epoch
@@ -190,6 +186,13 @@ def fit(
         best_step = progress.best_step or step
         best_variables = best_variables if best_variables is not None else last.variables
     return Fitted(last, best_variables, best_step, tuple(progress.epochs), step < total)
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raises ValueError unless each number, where there is one, is at least 1."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1.")
 
 
 def next_count(count: int, seconds: float) -> int:

@@ -72,6 +72,23 @@ def test_a_wrong_choice_names_the_valid_ones(arguments, message, tmp_path, capsy
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--epochs", "0"], "epochs is 0"),
+        (["--patience", "0"], "patience is 0"),
+        (["--checkpoint-every", "0"], "checkpoint_every is 0"),
+        (["--ema-decay", "2"], "ema_decay is 2"),
+        (["--warmup-fraction", "-0.1"], "warmup_fraction is -0.1"),
+        (["--warmup-fraction", "1"], "it must be in [0, 1)"),
+    ],
+)
+def test_what_is_wrong_with_a_training_comes_out_before_the_range_test(option, message, tmp_path, capsys):
+    assert cli.main(["resnet", "--model", "linear", *option, "--out", str(tmp_path / "run")]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run" / "range_test.csv").exists()
+
+
 def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no finished run" in " ".join(capsys.readouterr().err.split())
