@@ -7,7 +7,8 @@ an experiment is about (its schedule, its budget, its claim) in its own file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +89,9 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
     wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
 
+    def __post_init__(self):
+        check_hyper({"weight_decay": [self.config.weight_decay], "momentum": [self.config.momentum]})
+
     def make_optimizer(self, learning_rate, hyper) -> optax.GradientTransformation:
         """(rate, hyper) -> the optimizer that the config names."""
         make = train.OPTIMIZERS[self.config.optimizer]
@@ -118,6 +122,7 @@ class Problem:
         for name, single in self.hyper(learning_rate).items():
             text = getattr(population, name, None)
             grid[name] = [single] if text is None else values(text, name.replace("_", " "))
+        check_hyper(grid)
         return train.grid(range(self.config.seed, self.config.seed + population.seeds), grid)
 
     def steps(self, epochs: int) -> int:
@@ -206,6 +211,19 @@ class Problem:
 
 
 EVALUATION_BATCH = 256
+
+
+def check_hyper(hyper: Mapping[str, Sequence[float]]) -> None:
+    """Raises ValueError for a value that a hyperparameter of the optimizer can't have: traced, none is checked."""
+    valid = {
+        "learning_rate": ("positive and finite", lambda value: 0 < value < math.inf),
+        "weight_decay": ("at least 0 and finite", lambda value: 0 <= value < math.inf),
+        "momentum": ("in [0, 1)", lambda value: 0 <= value < 1),
+    }
+    for name, (described, holds) in valid.items():
+        for value in hyper.get(name, ()):
+            if not holds(value):
+                raise ValueError(f"{name} is {value}; it must be {described}.")
 
 
 def load(config: ProblemConfig, split: str) -> data.Source:

@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 
 from .. import metrics, plots, train
 from ._classification import ClassificationConfig, ClassificationProblem, range_test, train_population
-from ._problem import load, warmup_cosine
+from ._problem import check_hyper, load, warmup_cosine
 from ._run import Result, open_run
 
 
@@ -56,6 +56,8 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
         # What is wrong with the training must not come out after the range test.
         train.check_counts(epochs=config.epochs, patience=config.patience, checkpoint_every=config.checkpoint_every)
         train.check_ema_decay(config.ema_decay)
+        if config.learning_rate is not None:
+            check_hyper({"learning_rate": [config.learning_rate]})
         problem = ClassificationProblem.of(config)
         schedule = warmup_cosine(problem, config.epochs, warmup_fraction=config.warmup_fraction)
         figures = {}
