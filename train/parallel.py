@@ -110,6 +110,8 @@ def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None
     """Raises ValueError unless a batch is positive and cuts evenly over devices and accumulated parts."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}; it must be at least 1.")
     if batch_size % (devices * accumulate):
         raise ValueError(
             f"batch_size is {batch_size}; it must be a multiple of {devices} devices × {accumulate} accumulated parts."

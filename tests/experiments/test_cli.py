@@ -29,6 +29,7 @@ def test_etude_alone_lists_every_experiment_with_a_line(capsys):
         (["resnet", "--data", "digit"], "digits"),
         (["resnet", "--data", "tfds:fashion_mnist", "--data-dir", "/nowhere"], "etude prepare tfds:fashion_mnist"),
         (["resnet", "--batch-size", "0"], "batch_size is 0"),
+        (["resnet", "--accumulate", "0"], "accumulate is 0"),
         (["resnet", "--batch-size", "5000"], "only 1259 train examples"),
         (["resnet", "--epochs", "0", "--learning-rate", "0.1"], "must"),
         (["resnet", "--mixup", "nan"], "mixup is nan; it must be finite"),
