@@ -23,6 +23,16 @@ class Trained:
     fitted: train.PopulationFitted
     better: Callable | None
 
+    def require_all(self) -> None:
+        """Raises `train.Diverged` if a member did, where all are compared and none is chosen."""
+        diverged_at = self.fitted.diverged_at
+        gone = diverged_at[diverged_at >= 0]
+        if len(gone):
+            raise train.Diverged(
+                f"{len(gone)} of {len(self.members)} members diverged, the first in step {gone.min() + 1}. "
+                "Give a lower learning rate."
+            )
+
     def chosen_rows(self) -> slice:
         """The members (one per seed) of the hyperparameters whose mean validation metrics are best.
 

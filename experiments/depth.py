@@ -78,6 +78,7 @@ def train_depth(part: Run, problem: ClassificationProblem, kind: str, depth: int
         warmup_cosine(problem, config.epochs), config.epochs,
         name="members", better=lambda validation: (validation["accuracy"],),
     )  # fmt: skip
+    trained.require_all()
     for i, seed in enumerate(trained.members.seeds):
         for epoch in trained.fitted.epochs:
             learnt, validation = epoch["train"], epoch["validation"]

@@ -75,6 +75,7 @@ def main(config: Config) -> Result:
             run, problem, members, warmup_cosine(problem, config.epochs), config.epochs,
              name="members", better=lambda validation: (-validation["loss"],),
         )  # fmt: skip
+        trained.require_all()
         write_csv(run.folder / "table.csv", COLUMNS, measured(trained, list(techniques), list(seeds)))
         values, claims = conclude(run.folder)
         return run.finish(values, draw(run.folder), claims)

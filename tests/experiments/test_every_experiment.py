@@ -94,6 +94,14 @@ def test_what_is_wrong_with_a_training_comes_out_before_the_range_test(option, m
     assert not (tmp_path / "run" / "range_test.csv").exists()
 
 
+@pytest.mark.parametrize("arguments", [["regularization", "--model", "mlp"], ["depth", "--depths", "8", "14"]])
+def test_where_all_members_are_compared_one_that_diverges_ends_the_run(arguments, tmp_path, capsys):
+    options = ["--preset", "smoke", "--learning-rate", "1e12", "--out", str(tmp_path / "run")]
+    assert cli.main([*arguments, *options]) == cli.DIVERGED
+    assert "members diverged, the first in step" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run" / "table.csv").exists()
+
+
 def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no finished run" in " ".join(capsys.readouterr().err.split())
