@@ -56,6 +56,8 @@ def train_classifier(experiment: str, config: TrainingConfig, default: TrainingC
         # What is wrong with the training must not come out after the range test.
         train.check_counts(epochs=config.epochs, patience=config.patience, checkpoint_every=config.checkpoint_every)
         train.check_ema_decay(config.ema_decay)
+        if config.population.active and config.patience is not None:
+            raise ValueError(f"patience is {config.patience}; the members of a population all train to the last epoch.")
         if config.learning_rate is not None:
             check_hyper({"learning_rate": [config.learning_rate]})
         problem = ClassificationProblem.of(config)

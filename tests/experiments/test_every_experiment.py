@@ -50,6 +50,7 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
         (["mlp", "--widths", "0"], "widths and depths of at least 1"),
         (["depth", "--depths", "20", "8"], "the shallowest first"),
         (["regularization", "--mixup", "0"], "The strength of MixUp is 0"),
+        (["resnet", "--patience", "2", "--population.seeds", "2"], "patience is 2"),
         (["regularization", "--tta", "0"], "test-time augmentation need"),
         (["vae", "--likelihood", "poisson"], "likelihood is 'poisson'; valid are: bernoulli"),
         (["vae", "--network", "conv", "--features", "8", "8", "8", "8"], "8"),
