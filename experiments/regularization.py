@@ -84,7 +84,8 @@ def main(config: Config) -> Result:
 def settings(config: Config) -> dict[str, dict[str, float]]:
     """technique -> its hyperparameters: plain training, one technique at a time, all together.
 
-    Raises: ValueError for a strength that is 0: there would be nothing to see.
+    Raises: ValueError for a strength that is 0, where there would be nothing to see, or out of range: what is traced is
+      not checked below.
     """
     plain = {"learning_rate": config.learning_rate, "momentum": config.momentum}
     plain |= dict.fromkeys(("dropout", "weight_decay", "augment", "mixup"), 0.0)
@@ -94,9 +95,12 @@ def settings(config: Config) -> dict[str, dict[str, float]]:
         "augmentation": {"augment": 1.0},
         "MixUp": {"mixup": config.mixup},
     }
-    idle = [name for name, values in strengths.items() if not all(values.values())]
-    if idle:
-        raise ValueError(f"The strength of {', '.join(idle)} is 0; give one above 0 to see its effect.")
+    for name, values in strengths.items():
+        for value in values.values():
+            if not value > 0:
+                raise ValueError(f"The strength of {name} is {value:g}; give one above 0 to see its effect.")
+    if config.dropout is not None and config.dropout >= 1:
+        raise ValueError(f"The strength of dropout is {config.dropout:g}; it must be less than 1.")
     every = {name: value for values in strengths.values() for name, value in values.items()}
     return {"none": plain} | {name: plain | values for name, values in strengths.items()} | {"all": plain | every}
 
@@ -104,8 +108,10 @@ def settings(config: Config) -> dict[str, dict[str, float]]:
 def small_problem(config: Config) -> ClassificationProblem:
     """The config's problem with a small training split, and with everything regularising read from the hyperparameters.
 
-    Raises: ValueError if nothing augments, or no copies vote.
+    Raises: ValueError if nothing augments, no copies vote, or images are to be mixed otherwise than by MixUp.
     """
+    if config.cutmix:
+        raise ValueError(f"cutmix is {config.cutmix}; examples are mixed by MixUp here, give --mixup alone.")
     problem = ClassificationProblem.of(replace(config, mixup=0.0))
     change = of_images(config, problem.train)
     if change is None or not config.tta:
