@@ -169,7 +169,10 @@ class Problem:
           steps: that the run will take.
           file: remembers the choice, so that a resumed run makes the same.
           ema_decay: as of `feed`.
+        Raises: ValueError for another layout than jit.
         """
+        if self.config.parallel != "jit":  # of one seed too, which `layout` takes for a single run
+            raise _not_in_parallel(self.config)
         step = self.step(make_schedule, ema_decay=ema_decay)
         initial = train.create_population(self.task, self.make_optimizer, members, ema=ema_decay is not None)
         feeds: dict[train.Placement, tuple[train.PopulationLayout, train.Feed]] = {}
@@ -237,12 +240,16 @@ def layout(config: ProblemConfig) -> train.Layout:
     Raises: ValueError if the batch does not fit it, or a population is asked for besides.
     """
     if config.population.active and config.parallel != "jit":
-        raise ValueError(
-            f"parallel is {config.parallel!r}; a population spreads whole members over the devices and wants jit."
-        )
+        raise _not_in_parallel(config)
     where = train.layout(config.parallel)
     train.check_batch_size(config.batch_size, where.devices, config.accumulate)
     return where
+
+
+def _not_in_parallel(config: ProblemConfig) -> ValueError:
+    return ValueError(
+        f"parallel is {config.parallel!r}; a population spreads whole members over the devices and wants jit."
+    )
 
 
 def warmup_cosine(
