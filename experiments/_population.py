@@ -40,7 +40,17 @@ class PopulationConfig:
     @property
     def active(self) -> bool:
         """Whether there is more than one member to train."""
-        return self.seeds != 1 or any(v is not None for v in (self.learning_rate, self.weight_decay, self.momentum))
+        return self.seeds != 1 or self.has_grid
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether members differ by more than their seeds."""
+        return any(values is not None for values in (self.learning_rate, self.weight_decay, self.momentum))
+
+    def require_seeds_alone(self) -> None:
+        """Raises ValueError if it has a grid: for experiments whose own choices are all that members differ by."""
+        if self.has_grid:
+            raise ValueError("The members of this experiment differ by their seeds alone; give --population.seeds.")
 
 
 @dataclass(frozen=True)

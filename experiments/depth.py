@@ -56,6 +56,7 @@ def main(config: Config) -> Result:
             return run.result
         if len(config.depths) < 2 or list(config.depths) != sorted(set(config.depths)):
             raise ValueError(f"depths are {config.depths}; wanted at least two, the shallowest first.")
+        config.population.require_seeds_alone()
         rows = []
         for kind, family in KINDS.items():
             for depth in config.depths:

@@ -61,11 +61,12 @@ def main(config: Config) -> Result:
     with open_run("regularization", config, PRESETS[config.preset]) as run:
         if run.result:
             return run.result
+        config.population.require_seeds_alone()
         problem = small_problem(config)
         techniques = settings(config)
-        seeds = range(config.seed, config.seed + config.population.seeds)
+        seeds = problem.members(config.learning_rate).seeds
         members = train.Members(
-            np.tile(np.asarray(seeds), len(techniques)),
+            np.tile(seeds, len(techniques)),
             {
                 name: np.repeat([setting[name] for setting in techniques.values()], len(seeds)).astype(np.float64)
                 for name in techniques["none"]
