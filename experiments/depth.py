@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import tyro
 from matplotlib.figure import Figure
 
-from .. import plots
+from .. import models, plots
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
@@ -28,6 +29,8 @@ from ._run import Claim, Result, Run, open_run
 class Config(ClassificationConfig):
     """Depths and budget."""
 
+    model: tyro.conf.Suppress[str] = ""
+    """Plain and residual, of each of `depths` in turn."""
     depths: tuple[int, ...] = (8, 20, 56)
     """6n + 2, of the CIFAR family; the shallowest first."""
     epochs: int = 15
@@ -57,6 +60,8 @@ def main(config: Config) -> Result:
         if len(config.depths) < 2 or list(config.depths) != sorted(set(config.depths)):
             raise ValueError(f"depths are {config.depths}; wanted at least two, the shallowest first.")
         config.population.require_seeds_alone()
+        for depth in config.depths:
+            models.create(f"{KINDS['plain']}{depth}")  # before the shallower ones train
         rows = []
         for kind, family in KINDS.items():
             for depth in config.depths:

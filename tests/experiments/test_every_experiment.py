@@ -49,6 +49,7 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
         (["mlp", "--model", "resnet8"], "no hidden layers and activation"),
         (["mlp", "--widths", "0"], "widths and depths of at least 1"),
         (["depth", "--depths", "20", "8"], "the shallowest first"),
+        (["depth", "--depths", "8", "9"], "depth is 9"),
         (["depth", "--population.momentum", "0.5,0.9"], "differ by their seeds alone"),
         (["depth", "--population.seeds", "1", "--parallel", "data"], "wants jit"),
         (["regularization", "--mixup", "0"], "The strength of MixUp is 0"),
