@@ -33,7 +33,7 @@ def conv(
       x: [batch, height, width, channel].
       kernel: [height, width, channel / groups, features].
       strides: steps between outputs, vertical and horizontal.
-      padding: "SAME", "VALID" or ((top, bottom), (left, right)) zeros.
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)) zeros; negative ones cut pixels off.
       groups: channels and features are cut into as many parts, each convolved alone.
     Returns: [batch, height', width', features]. For the derivatives: reverse mode, and either mode over that; not
       forward mode alone (`jax.jvp` of it).
@@ -104,6 +104,8 @@ def _conv_forward(x, kernel, window):
 
 def _conv_backward(window, residuals, g):
     x, kernel = residuals
+    if g.size == 0:  # an empty batch, or an image smaller than the kernel: as a kernel, g would have no entries
+        return jnp.zeros_like(x), jnp.zeros_like(kernel)
 
     def by_xla(x, kernel, g):
         return jax.vjp(lambda x, kernel: _lax_conv(x, kernel, window), x, kernel)[1](g)
@@ -149,7 +151,9 @@ def _input_gradient_by_phases(shape, kernel, g, window: Window):
     pads = ((m - 1, rows - g.shape[1]), (n - 1, columns - g.shape[2]))
     y = _lax_conv(g, kernel.reshape(m, n, features, -1), Window((1, 1), pads))
     y = y.reshape(len(y), rows, columns, s, t, channels).swapaxes(2, 3).reshape(len(y), rows * s, columns * t, channels)
-    return y[:, top : top + shape[1], left : left + shape[2]]
+    # Pixel i of x lies at i + top. Where the padding cut pixels off, the margins are positive, and these get 0.
+    margins = [(0, 0, 0), (-top, shape[1] + top - rows * s, 0), (-left, shape[2] + left - columns * t, 0), (0, 0, 0)]
+    return jax.lax.pad(y, jnp.zeros((), y.dtype), margins)
 
 
 def _kernel_gradient(x, shape, g, window: Window):
