@@ -6,6 +6,7 @@ a file of torchvision's or timm's for that network. Nothing is trained, and noth
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             mode, upright = image.mode, ImageOps.exif_transpose(image)
             upright.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever Pillow's many decoders raise at a broken file
         raise ValueError(f"{path} is not an image that can be read: {error}") from error
     if mode.startswith(("I", "F")):  # which Pillow would clip, not scale, to 8 bits
         raise ValueError(f"{path} has the pixel format {mode}; convert it to one of 8 bits a channel.")
@@ -148,19 +149,30 @@ def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Tripl
       mean, std: of each channel, of pixels in [0, 1].
       interpolation: "bilinear" or "bicubic", both with antialiasing.
     Returns: [size, size, 3], float32.
-    Raises: ValueError if crop is not in (0, 1] or a std is not positive.
+    Raises: ValueError if crop is not in (0, 1], a mean is not finite, a std is not positive and finite, or the whole
+      resized image would be too large.
     """
     if not 0 < crop <= 1:
         raise ValueError(f"crop is {crop}; it must be in (0, 1].")
-    if min(std) <= 0:
-        raise ValueError(f"std is {std}; every one must be positive.")
+    if not np.isfinite(mean).all():
+        raise ValueError(f"mean is {mean}; every one must be finite.")
+    if not all(0 < each < math.inf for each in std):
+        raise ValueError(f"std is {std}; every one must be positive and finite.")
     shorter = int(size / crop)
     scale = shorter / min(image.size)
     width, height = (shorter if side == min(image.size) else int(side * scale) for side in image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"An image of {image.width}×{image.height} pixels would be resized to {width}×{height}; crop it to what "
+            f"is to be seen, or choose another size or crop: at most {MOST_PIXELS:,} pixels are wanted."
+        )
     resized = image.resize((width, height), Image.Resampling[interpolation.upper()])
     left, top = round((width - size) / 2), round((height - size) / 2)
     pixels = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
     return (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+
+MOST_PIXELS = 2**26  # of a resized image: 256 MB as Pillow holds them
 
 
 def classify(model: nn.Module, weights: dict[str, np.ndarray], image: np.ndarray) -> np.ndarray:

@@ -123,8 +123,8 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
       state_dict: name -> array in torch's layout, of any floating type.
       template: variables of the network or their shapes, as of `template`.
     Returns: numpy arrays of the template's structure, shapes and types.
-    Raises: ValueError that lists the names that are missing or unknown, or whose shapes or types do not fit; or for a
-      network that has no published names.
+    Raises: ValueError that lists the names that are missing or unknown, whose shapes or types do not fit, or that hold
+      NaN or infinity; or for a network that has no published names.
     """
     entries = _entries_of(model)
     state_dict = READINGS.get(type(model), dict)(state_dict)
@@ -132,13 +132,15 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     wanted = _shapes(entries, template)
     both = wanted.keys() & given.keys()
+    floating = {name for name in both if jnp.issubdtype(given[name].dtype, jnp.floating)}
     problems = {
         "missing": wanted.keys() - given.keys(),
         "unknown": given.keys() - wanted.keys(),
         "of another shape": {
             f"{name} {given[name].shape} for {wanted[name]}" for name in both if wanted[name] != given[name].shape
         },
-        "not of a floating type": {name for name in both if not jnp.issubdtype(given[name].dtype, jnp.floating)},
+        "not of a floating type": both - floating,
+        "not finite": {name for name in floating if not np.isfinite(given[name]).all()},
     }
     if any(problems.values()):
         told = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names)
@@ -159,7 +161,7 @@ def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_sh
       model: the network, with a field `num_classes` of any value.
       state_dict: name -> array.
       image_shape: (height, width, channel).
-    Raises: ValueError if network or weights lack the classifier; or as of `to_torch`.
+    Raises: ValueError if network or weights lack the classifier, or its bias is no list; or as of `to_torch`.
     """
     entries = _entries_of(model)
     one, two = (_shapes(entries, template(model.clone(num_classes=n), image_shape)) for n in (1, 2))
@@ -168,7 +170,10 @@ def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_sh
         raise ValueError(f"{type(model).__name__} has no classifier whose weights tell the number of classes.")
     if head not in state_dict:
         raise ValueError(f"The weights do not fit this network. missing: {head}.")
-    return len(state_dict[head])
+    shape = state_dict[head].shape
+    if len(shape) != 1 or shape[0] < 1:
+        raise ValueError(f"The weights do not fit this network. of another shape: {head} {shape} for (classes,).")
+    return shape[0]
 
 
 def _entries_of(model: nn.Module) -> TorchEntries:

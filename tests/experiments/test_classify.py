@@ -1,5 +1,7 @@
 """`etude classify` as a user meets it: the right class, the right pixels, and one message for what is wrong."""
 
+import struct
+
 import jax
 import numpy as np
 import pytest
@@ -68,6 +70,8 @@ def test_the_name_of_a_vision_transformer_tells_the_side_of_its_images(folder, t
         ({"image": "labels.txt"}, "not an image that can be read"),
         ({"image": "half.png"}, "not an image that can be read"),
         ({"image": "deep.png"}, "8 bits a channel"),
+        ({"image": "broken.blp"}, "not an image that can be read"),
+        ({"image": "thin.png"}, "would be resized to 2160000×36"),
         ({"weights": "nothing.safetensors"}, "There is no file of weights"),
         ({"weights": "image.png"}, "not a readable safetensors file"),
         ({"weights": "other.safetensors"}, "do not fit this network. unknown: layer1.1"),
@@ -77,6 +81,8 @@ def test_a_wrong_file_ends_with_one_message(folder, capsys, options, message):
     whole = (folder / "image.png").read_bytes()
     (folder / "half.png").write_bytes(whole[: len(whole) // 2])
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "deep.png")
+    (folder / "broken.blp").write_bytes(b"BLP2" + struct.pack("<i4b2i", 1, 0, 0, 0, 0, 31, 24) + bytes(1200))
+    Image.new("L", (60000, 1)).save(folder / "thin.png")
     other = models.create("resnet14", num_classes=CLASSES, width=4)
     shapes = pretrained.template(other, (32, 32, 3))
     pretrained.save(other, jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes), folder / "other.safetensors")
@@ -94,6 +100,8 @@ def test_a_wrong_file_ends_with_one_message(folder, capsys, options, message):
         (["--crop", "1.5"], "crop is 1.5"),
         (["--crop", "0"], "crop is 0"),
         (["--std", "1", "0", "1"], "every one must be positive"),
+        (["--std", "nan", "1", "1"], "every one must be positive and finite"),
+        (["--mean", "0", "nan", "0"], "every one must be finite"),
         (["--top", "0"], "at least 1"),
         (["--model", "resnet7"], "There is no model 'resnet7'"),
         (["--model", "mlp"], "MLP has no published names"),

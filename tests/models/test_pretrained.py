@@ -107,6 +107,25 @@ def test_weights_without_a_classifier_tell_no_number_of_classes():
         pretrained.num_classes(SMALL["resnet"], named, SHAPE)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (3, 1)])
+def test_a_classifier_whose_bias_is_no_list_tells_no_number_of_classes(shape):
+    named = pretrained.to_torch(SMALL["resnet"], random_variables(SMALL["resnet"]))
+    named["fc.bias"] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=r"of another shape: fc\.bias .* for \(classes,\)"):
+        pretrained.num_classes(SMALL["resnet"], named, SHAPE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value, dtype):
+    variables = random_variables(SMALL["resnet"])
+    named = pretrained.to_torch(SMALL["resnet"], variables)
+    named["bn1.bias"] = named["bn1.bias"].astype(dtype)
+    named["bn1.bias"][2] = value
+    with pytest.raises(ValueError, match=r"do not fit this network\. not finite: bn1\.bias\.$"):
+        pretrained.from_torch(SMALL["resnet"], named, variables)
+
+
 def test_weights_that_do_not_fit_are_listed_and_counts_of_batches_are_not():
     model = SMALL["resnet"]
     variables = random_variables(model)
