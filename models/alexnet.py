@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .layers import Conv, Dropout
+from .layers import Conv, Dropout, check_positive
 from .torch_names import torch_entry
 
 
@@ -102,8 +102,13 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[batch, height, width, channel] -> [batch, num_classes], float32 at least."""
+        """[batch, height, width, channel] -> [batch, num_classes], float32 at least.
+
+        Raises: ValueError if a width or the grid's side is not positive.
+        """
+        check_positive(self, "num_classes", "hidden")
         if self.grid is not None:
+            check_positive(self, "grid")
             x = adaptive_average_pool(x, self.grid)
         for i, width in enumerate(self.hidden):
             x = nn.relu(self._dense(i, width, nn.initializers.he_normal(), f"dense{i + 1}", x, train))

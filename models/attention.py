@@ -180,7 +180,7 @@ class MultiHeadAttention(nn.Module):
         Raises: ValueError if the width is not a multiple of num_heads.
         """
         width = x.shape[-1]
-        if width % self.num_heads:
+        if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(
                 f"A width of {width} can't be cut into {self.num_heads} heads; num_heads must divide the width."
             )

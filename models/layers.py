@@ -5,6 +5,7 @@ Rates of dropout may be traced, so that a population can vary them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,20 @@ from .convolution import conv
 
 # Variance 2 / fan-out keeps the size of gradients through ReLU layers (He et al. 2015b, section 2.2).
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def check_positive(network: nn.Module, *fields: str) -> None:
+    """Whether sizes that a user gives a network are at least 1.
+
+    Args:
+      network: with such fields.
+      fields: their names; each holds a number or several.
+    Raises: ValueError that names the field and what it holds.
+    """
+    for field in fields:
+        value = getattr(network, field)
+        if min(value if isinstance(value, Sequence) else (value,), default=1) < 1:
+            raise ValueError(f"{type(network).__name__} wants {field} of at least 1; it is {value}.")
 
 
 class Conv(nn.Module):

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .layers import HE_FAN_OUT, Conv, Dropout, batch_norm
+from .layers import HE_FAN_OUT, Conv, Dropout, batch_norm, check_positive
 from .torch_names import torch_entry
 
 
@@ -234,9 +234,10 @@ class ResNet(nn.Module):
 
         Draws from the stream "dropout" where a rate is not 0.
 
-        Raises: ValueError if x is not of rank 4, for a stem or shortcut that there is not, or a drop_path
-          outside [0, 1].
+        Raises: ValueError if x is not of rank 4, a size is not positive, for a stem or shortcut that there is not, or a
+          drop_path outside [0, 1].
         """
+        check_positive(self, "num_classes", "stage_sizes", "width")
         if x.ndim != 4:
             raise ValueError(f"ResNet wants images [batch, height, width, channel]; it was given shape {x.shape}.")
         if self.deep_stem and not self.imagenet_stem:

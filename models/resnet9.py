@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from .layers import Conv, batch_norm
+from .layers import Conv, batch_norm, check_positive
 from .resampling import max_pool
 
 
@@ -38,8 +38,9 @@ class ResNet9(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Images [batch, height, width, channel] of at least 8×8 -> logits [batch, num_classes].
 
-        Raises: ValueError if x is not of rank 4, or its images are smaller.
+        Raises: ValueError if x is not of rank 4, its images are smaller, or a width is not positive.
         """
+        check_positive(self, "num_classes", "width")
         if x.ndim != 4 or min(x.shape[1:3]) < 8:
             raise ValueError(
                 f"ResNet9 wants images [batch, height, width, channel] of at least 8×8; it was given shape {x.shape}."

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from .activations import gelu
 from .attention import GLOROT, MultiHeadAttention
-from .layers import Dropout
+from .layers import Dropout, check_positive
 from .positions import sincos2d
 
 
@@ -184,9 +184,11 @@ class ViT(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Images [batch, height, width, channel] -> logits [batch, num_classes].
 
-        Raises: ValueError if x is not of rank 4, patches do not divide it, heads do not divide the width, the grid is
-          not the one positions were learned for, or pooling, positions or a concrete rate are not valid.
+        Raises: ValueError if x is not of rank 4, patches do not divide it, heads do not divide the width, a size is not
+          positive, the grid is not the one positions were learned for, or pooling, positions or a concrete rate are not
+          valid.
         """
+        check_positive(self, "num_classes", "patch_size", "width", "depth", "num_heads")
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}; valid are: {', '.join(POOLINGS)}.")
         dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}

@@ -172,9 +172,10 @@ def test_dropped_weights_keep_the_mean_of_the_answer_and_are_off_at_prediction(r
     np.testing.assert_array_less(np.abs(answers.mean(0) - plain), 5 * answers.std(0) / np.sqrt(len(keys)))
 
 
-def test_more_heads_than_divide_the_width_are_refused():
-    with pytest.raises(ValueError, match="width of 10 can't be cut into 4 heads"):
-        MultiHeadAttention(4).init(jax.random.key(0), jnp.zeros((1, 3, 10)))
+@pytest.mark.parametrize("heads", [4, 0, -5])
+def test_heads_that_do_not_divide_the_width_are_refused(heads):
+    with pytest.raises(ValueError, match=f"width of 10 can't be cut into {heads} heads"):
+        MultiHeadAttention(heads).init(jax.random.key(0), jnp.zeros((1, 3, 10)))
 
 
 @pytest.mark.parametrize(

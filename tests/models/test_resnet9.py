@@ -20,6 +20,8 @@ def test_the_smallest_image_goes_through_and_a_smaller_one_is_refused():
         model.apply(variables, jnp.ones((2, 7, 8, 1)))
     with pytest.raises(ValueError, match="width is 0"):
         models.create("resnet9_0")
+    with pytest.raises(ValueError, match="num_classes of at least 1; it is 0"):
+        models.count_parameters(models.create("resnet9", num_classes=0), (8, 8, 1))
 
 
 def test_logits_scale_with_the_field_and_residual_branches_begin_behind_relu():

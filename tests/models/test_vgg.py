@@ -69,8 +69,11 @@ def test_dropout_is_off_at_prediction_and_drawn_in_training():
         (lambda: models.create("vgg12"), "no model 'vgg12'"),
         (lambda: vgg.vgg(12), "depth is 12; VGG has depths 11, 13, 16, 19"),
         (lambda: models.create("vgg11").init(jax.random.key(0), jnp.zeros((8, 8, 1))), "height, width, channel"),
+        (lambda: models.count_parameters(vgg.VGG(0), (8, 8, 1)), "num_classes of at least 1; it is 0"),
+        (lambda: models.count_parameters(vgg.VGG(hidden=(4, 0)), (8, 8, 1)), r"hidden of at least 1; it is \(4, 0\)"),
+        (lambda: models.count_parameters(vgg.VGG(grid=0), (8, 8, 1)), "grid of at least 1; it is 0"),
     ],
 )
-def test_wrong_depths_and_ranks_are_refused(make, message):
+def test_wrong_depths_sizes_and_ranks_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
