@@ -1,7 +1,8 @@
 """The one convolution. Every convolution of every network goes through `conv`, and only through it.
 
 One door, because a CPU wants the derivatives of a convolution computed otherwise than XLA does there, without any
-network knowing.
+network knowing. The convolution is a primitive of its own: the derivatives are made of it again, so that what holds for
+them holds for those of every order, in either mode.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 Pair = tuple[int, int]
 FEWEST_CHANNELS = 4  # of a group that is worth a convolution of its own on a CPU
@@ -35,8 +39,7 @@ def conv(
       strides: steps between outputs, vertical and horizontal.
       padding: "SAME", "VALID" or ((top, bottom), (left, right)) zeros; negative ones cut pixels off.
       groups: channels and features are cut into as many parts, each convolved alone.
-    Returns: [batch, height', width', features]. For the derivatives: reverse mode, and either mode over that; not
-      forward mode alone (`jax.jvp` of it).
+    Returns: [batch, height', width', features].
     Raises: ValueError if the ranks are not 4, or channels or features do not fit the kernel and the groups.
     """
     if x.ndim != 4 or kernel.ndim != 4:
@@ -51,14 +54,14 @@ def conv(
     window = Window((int(strides[0]), int(strides[1])), ((int(top), int(bottom)), (int(left), int(right))))
     if groups > 1:
         by_group = partial(_conv_of_groups, window=window, groups=groups)
-        by_xla = partial(_lax_conv, window=window, groups=groups)
+        by_xla = partial(lax_conv, window=window, groups=groups)
         if kernel.shape[2] < FEWEST_CHANNELS:
             return by_xla(x, kernel)
         return jax.lax.platform_dependent(x, kernel, cpu=by_group, default=by_xla)
     if kernel.shape[:2] == (1, 1) and window.padding == ((0, 0), (0, 0)):
         # A matrix product at every position, and so are its derivatives.
         return jnp.einsum("bijc,cd->bijd", x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-    return _conv(x, kernel, window)
+    return convolve(x, kernel, window)
 
 
 class Window(NamedTuple):
@@ -70,7 +73,8 @@ class Window(NamedTuple):
     kernel_dilation: Pair = (1, 1)
 
 
-def _lax_conv(x, kernel, window: Window, groups: int = 1):
+def lax_conv(x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1) -> jax.Array:
+    """XLA's own convolution, with its own derivatives. Args: as of `conv`."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -86,41 +90,78 @@ def _lax_conv(x, kernel, window: Window, groups: int = 1):
 def _conv_of_groups(x, kernel, window: Window, groups: int):
     """Group by group: XLA's CPU has no fast convolution in groups, and none at all for their derivatives."""
     parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([_conv(part, its_kernel, window) for part, its_kernel in parts], -1)
+    return jnp.concatenate([convolve(part, its_kernel, window) for part, its_kernel in parts], -1)
 
 
 # XLA writes the derivatives of a convolution as convolutions with other orders of axes. Outside of loops its CPU
 # compiler turns them back into the order that it has fast code for; inside (`lax.scan`, `fori_loop`) it does not, and
 # they take about fifty times as long (509 against 9 ms for a kernel of 16 to 16 channels on 128 × 28 × 28). So on a
 # CPU the axes are put in that order here. Other platforms keep XLA's own.
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x, kernel, window: Window):
-    return _lax_conv(x, kernel, window)
+CONV = Primitive("etude_conv")
 
 
-def _conv_forward(x, kernel, window):
-    return _lax_conv(x, kernel, window), (x, kernel)
+def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The primitive: [batch, height, width, channel], [height, width, channel, features] -> as `conv`."""
+    return CONV.bind(x, kernel, window=window)
 
 
-def _conv_backward(window, residuals, g):
-    x, kernel = residuals
+def _shape(x, kernel, *, window: Window):
+    y = jax.eval_shape(partial(lax_conv, window=window), x, kernel)
+    return jax.core.ShapedArray(y.shape, y.dtype)
+
+
+def _transposed_for_x(g, x, kernel, *, window: Window):
+    def by_xla(kernel, g):
+        return jax.linear_transpose(partial(lax_conv, kernel=kernel, window=window), x.aval)(g)[0]
+
+    def in_order(kernel, g):
+        return input_gradient(x.aval.shape, kernel, g, window)
+
+    return _on_platform(by_xla, in_order, x.aval, kernel, g)
+
+
+def _transposed_for_kernel(g, x, kernel, *, window: Window):
+    def by_xla(x, g):
+        return jax.linear_transpose(lambda kernel: lax_conv(x, kernel, window), kernel.aval)(g)[0]
+
+    def in_order(x, g):
+        return _kernel_gradient(x, kernel.aval.shape, g, window)
+
+    return _on_platform(by_xla, in_order, kernel.aval, x, g)
+
+
+def _on_platform(by_xla, in_order, aval, other, g):
     if g.size == 0:  # an empty batch, or an image smaller than the kernel: as a kernel, g would have no entries
-        return jnp.zeros_like(x), jnp.zeros_like(kernel)
-
-    def by_xla(x, kernel, g):
-        return jax.vjp(lambda x, kernel: _lax_conv(x, kernel, window), x, kernel)[1](g)
-
-    def in_order(x, kernel, g):
-        return _input_gradient(x.shape, kernel, g, window), _kernel_gradient(x, kernel.shape, g, window)
-
-    return jax.lax.platform_dependent(x, kernel, g, cpu=in_order, default=by_xla)
+        return jnp.zeros(aval.shape, aval.dtype)
+    return jax.lax.platform_dependent(other, g, cpu=in_order, default=by_xla)
 
 
-_conv.defvjp(_conv_forward, _conv_backward)
+def _batched(arguments, axes, *, window: Window):
+    x, kernel = arguments
+    if axes[1] is not None:  # XLA's own way with many kernels
+        return jax.vmap(partial(lax_conv, window=window), in_axes=axes)(x, kernel), 0
+    x = jnp.moveaxis(x, axes[0], 0)
+    y = convolve(x.reshape(-1, *x.shape[2:]), kernel, window)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
-def _input_gradient(shape, kernel, g, window: Window):
-    """The transposed convolution: g, spread by the strides, meets the flipped kernel."""
+CONV.def_impl(jax.jit(lax_conv, static_argnames="window"))
+CONV.def_abstract_eval(_shape)
+ad.defbilinear(CONV, _transposed_for_x, _transposed_for_kernel)
+batching.primitive_batchers[CONV] = _batched
+mlir.register_lowering(CONV, mlir.lower_fun(lax_conv, multiple_results=False))
+
+
+def input_gradient(shape: Sequence[int], kernel: jax.Array, g: jax.Array, window: Window) -> jax.Array:
+    """The transposed convolution: g, spread by the strides, meets the flipped kernel.
+
+    Args:
+      shape: of the image that was convolved, [batch, height, width, channel].
+      kernel: [height, width, channel, features].
+      g: of the result's shape, [batch, height', width', features].
+      window: of the convolution.
+    Returns: of `shape`.
+    """
     if window.strides != (1, 1) and window.x_dilation == window.kernel_dilation == (1, 1):
         return _input_gradient_by_phases(shape, kernel, g, window)
     pads = []
@@ -132,7 +173,7 @@ def _input_gradient(shape, kernel, g, window: Window):
         spread = (g.shape[axis + 1] - 1) * stride + 1
         pads.append((before, length - spread - before + reach))
     transposed = Window(window.x_dilation, tuple(pads), window.strides, window.kernel_dilation)
-    return _lax_conv(g, kernel[::-1, ::-1].swapaxes(2, 3), transposed)
+    return convolve(g, kernel[::-1, ::-1].swapaxes(2, 3), transposed)
 
 
 def _input_gradient_by_phases(shape, kernel, g, window: Window):
@@ -149,7 +190,7 @@ def _input_gradient_by_phases(shape, kernel, g, window: Window):
     (top, _), (left, _) = window.padding
     rows, columns = -(-(shape[1] + top) // s), -(-(shape[2] + left) // t)
     pads = ((m - 1, rows - g.shape[1]), (n - 1, columns - g.shape[2]))
-    y = _lax_conv(g, kernel.reshape(m, n, features, -1), Window((1, 1), pads))
+    y = convolve(g, kernel.reshape(m, n, features, -1), Window((1, 1), pads))
     y = y.reshape(len(y), rows, columns, s, t, channels).swapaxes(2, 3).reshape(len(y), rows * s, columns * t, channels)
     # Pixel i of x lies at i + top. Where the padding cut pixels off, the margins are positive, and these get 0.
     margins = [(0, 0, 0), (-top, shape[1] + top - rows * s, 0), (-left, shape[2] + left - columns * t, 0), (0, 0, 0)]
@@ -158,6 +199,8 @@ def _input_gradient_by_phases(shape, kernel, g, window: Window):
 
 def _kernel_gradient(x, shape, g, window: Window):
     """dL/dw[k, l] = Σ x[i·stride + k, j·stride + l]ᵀ g[i, j]: x meets g as its kernel, the batch being summed over."""
+    if window.x_dilation == window.kernel_dilation == (1, 1) and _wants_products(shape, g):
+        return _kernel_gradient_by_taps(x, shape, g, window)
     pads = []
     for axis in (0, 1):
         low, _ = window.padding[axis]
@@ -166,4 +209,30 @@ def _kernel_gradient(x, shape, g, window: Window):
         reach = window.kernel_dilation[axis] * (shape[axis] - 1) + 1
         pads.append((low, reach - length - low + spread - 1))
     met = Window(window.kernel_dilation, tuple(pads), window.x_dilation, window.strides)
-    return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), met).transpose(1, 2, 0, 3)
+    return convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), met).transpose(1, 2, 0, 3)
+
+
+LARGE = 2**21  # entries of g
+
+
+def _wants_products(shape, g):
+    """Where a matrix product for each tap of the kernel is faster than a convolution with g for its kernel.
+
+    XLA's CPU is slow with a kernel that outgrows the caches (436 against 98 ms for 16 to 64 channels on 128 × 28 × 28),
+    and with many channels of a handful of outputs (42 against 6 ms for 2×2 taps of 32 to 64 on 128 × 8 × 8). Elsewhere
+    products gain little alone, lose in whole networks, and take up to twice as long for few channels.
+    """
+    height, width, channels, features = shape
+    return g.size >= LARGE or (height * width <= 4 and max(channels, features) >= 64)
+
+
+def _kernel_gradient_by_taps(x, shape, g, window: Window):
+    """The same as one matrix product for each tap: what it met of x, by g."""
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pads, 0) for pads in window.padding), (0, 0, 0)])
+    (s, t), (_, rows, columns, _) = window.strides, g.shape
+    met = [
+        x[:, i : i + s * (rows - 1) + 1 : s, j : j + t * (columns - 1) + 1 : t]
+        for i in range(shape[0])
+        for j in range(shape[1])
+    ]
+    return jnp.stack([jnp.einsum("bijc,bijf->cf", part, g) for part in met]).reshape(shape)

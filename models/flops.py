@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from .convolution import CONV, lax_conv
 from .registry import example_inputs, fields
 
 
@@ -66,6 +67,11 @@ def _of_product(equation: core.JaxprEqn) -> int:
     return 2 * math.prod(_shape(equation.outvars[0])) * terms
 
 
+def _of_our_convolution(equation: core.JaxprEqn) -> int:
+    program = jax.make_jaxpr(partial(lax_conv, **equation.params))(*(variable.aval for variable in equation.invars))
+    return _of_program(program.jaxpr)
+
+
 def _of_convolution(equation: core.JaxprEqn) -> int:
     """2 · outputs · taps of the kernel · channels of a group, less the taps that meet zeros between the pixels."""
     params, kernel, y = equation.params, _shape(equation.invars[1]), _shape(equation.outvars[0])
@@ -100,6 +106,7 @@ def _of_loop(equation: core.JaxprEqn) -> int:
 COUNTS: dict[str, Callable[[core.JaxprEqn], int]] = {
     "dot_general": _of_product,
     "conv_general_dilated": _of_convolution,
+    CONV.name: _of_our_convolution,
     "scan": lambda equation: equation.params["length"] * _of_parts(equation),
     "while": _of_loop,
     "cond": lambda equation: max(map(_of_program, _programs(equation.params))),

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from .convolution import conv
+from .convolution import Window, input_gradient
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -201,10 +201,9 @@ def conv_transpose(
             "stride − 1 more along each axis."
         )
     pads = jax.lax.padtype_to_pads(shape, size, strides, padding) if isinstance(padding, str) else padding
-    y = _scatter(x, kernel, strides)
-    # Cut off what fell on the padding, and add the rows that no window reached.
-    margins = [(-low, n + low - full, 0) for n, full, (low, _) in zip(shape, y.shape[1:3], pads, strict=True)]
-    return jax.lax.pad(y, jnp.zeros((), y.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    (top, bottom), (left, right) = pads
+    window = Window((strides[0], strides[1]), ((top, bottom), (left, right)))
+    return input_gradient((len(x), *shape, kernel.shape[2]), kernel, x, window)
 
 
 def _smallest_shape(grid, size, strides, padding):
@@ -213,21 +212,3 @@ def _smallest_shape(grid, size, strides, padding):
         return tuple((n - 1) * s + 1 for n, s in zip(grid, strides, strict=True))
     pads = ((0, 0), (0, 0)) if padding == "VALID" else padding
     return tuple((n - 1) * s + k - sum(pad) for n, s, k, pad in zip(grid, strides, size, pads, strict=True))
-
-
-def _scatter(x, kernel, strides):
-    """Σ x[i] w over all places i, w laid at i · stride: [batch, (height' + m − 1) · stride, …, channel].
-
-    The outputs at the same remainder modulo the stride read the same part of the kernel, every stride-th row of it. So
-    this is one convolution with stride² times as many features and m = ⌈size / stride⌉ rows, whose outputs are woven
-    together: no zeros between the rows of x are multiplied, and the derivatives are those of `conv`.
-    """
-    (height, width, channels, features), (s, t) = kernel.shape, strides
-    m, n = -(-height // s), -(-width // t)
-    kernel = jnp.pad(kernel, ((0, m * s - height), (0, n * t - width), (0, 0), (0, 0)))
-    parts = kernel.reshape(m, s, n, t, channels, features)[::-1, :, ::-1]
-    parts = parts.transpose(0, 2, 5, 1, 3, 4).reshape(m, n, features, s * t * channels)
-    y = conv(x, parts, padding=((m - 1, m - 1), (n - 1, n - 1)))
-    batch, rows, columns, _ = y.shape
-    y = y.reshape(batch, rows, columns, s, t, channels).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(batch, rows * s, columns * t, channels)

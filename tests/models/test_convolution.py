@@ -63,19 +63,58 @@ def test_its_derivatives_are_those_of_lax_in_and_out_of_loops(height, width, siz
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(jnp.abs(other).max()))
 
 
-def test_hessian_vector_products_and_vmap_go_through():
+def curved(convolve, stride):
+    """A loss whose second derivatives meet a convolution everywhere."""
+    padding = ((1, 1), (1, 1))
+    if convolve is reference:
+        return lambda x, k: jnp.sum(jnp.tanh(reference(x, k, stride, padding)) ** 2)
+    return lambda x, k: jnp.sum(jnp.tanh(conv(x, k, strides=(stride, stride), padding=padding)) ** 2)
+
+
+def directional(f, way):
+    """x, k -> the derivatives of f along (cos x, sin k)."""
+    if way == "forward":
+        return lambda x, k: jax.jvp(f, (x, k), (jnp.cos(x), jnp.sin(k)))[1]
+    return lambda x, k: sum(map(jnp.vdot, jax.grad(f, (0, 1))(x, k), (jnp.cos(x), jnp.sin(k))))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("inner", ["forward", "reverse"])
+@pytest.mark.parametrize("outer", ["forward", "reverse"])
+def test_derivatives_of_derivatives_are_those_of_lax_in_every_mode(stride, inner, outer):
     x, kernel = arrays(6, 6, 3)
-    loss = lambda f: lambda k: jnp.sum(jnp.tanh(f(x, k)) ** 2)  # noqa: E731
-    ours = loss(lambda x, k: conv(x, k, strides=(2, 2), padding=((1, 1), (1, 1))))
-    theirs = loss(lambda x, k: reference(x, k, 2, ((1, 1), (1, 1))))
-    hvp = lambda f: jax.jvp(jax.grad(f), (kernel,), (jnp.sin(kernel),))[1]  # noqa: E731
-    np.testing.assert_allclose(hvp(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
-    twice = lambda f: jax.grad(lambda k: jnp.vdot(jax.grad(f)(k), jnp.sin(kernel)))(kernel)  # noqa: E731
-    np.testing.assert_allclose(twice(ours), hvp(theirs), rtol=1e-4, atol=1e-4)
-    kernels = jnp.stack([kernel, 2 * kernel])
-    np.testing.assert_allclose(
-        jax.vmap(jax.grad(ours))(kernels), jax.vmap(jax.grad(theirs))(kernels), rtol=1e-4, atol=1e-4
-    )
+    ours, theirs = (directional(directional(curved(f, stride), inner), outer) for f in (conv, reference))
+    np.testing.assert_allclose(jax.jit(ours)(x, kernel), theirs(x, kernel), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "channels", "features", "size", "stride", "padding"),
+    [
+        (2, 8, 7, 2, 64, 2, 1, ((1, 1), (1, 1))),  # few taps
+        (2, 7, 8, 66, 3, 2, 2, ((0, 1), (-1, 2))),
+        (64, 32, 32, 2, 32, 3, 1, ((1, 1), (1, 1))),  # a large result
+    ],
+)
+def test_kernel_gradients_by_products_are_those_of_lax(batch, height, width, channels, features, size, stride, padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(batch, height, width, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, channels, features)), jnp.float32)
+    ours = lambda k: jnp.sin(conv(x, k, strides=(stride, stride), padding=padding)).sum()  # noqa: E731
+    theirs = lambda k: jnp.sin(reference(x, k, stride, padding)).sum()  # noqa: E731
+    expected = jax.grad(theirs)(kernel)
+    assert "dot_general" in str(jax.make_jaxpr(jax.grad(ours))(kernel))
+    np.testing.assert_allclose(jax.grad(ours)(kernel), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (1, 3)])
+def test_many_images_or_kernels_at_once_have_the_derivatives_of_lax(axes):
+    x, kernel = arrays(6, 6, 3)
+    many = [v if axis is None else jnp.stack([v, 2 * v], axis) for v, axis in zip((x, kernel), axes, strict=True)]
+    alone = lambda f: jax.vmap(jax.grad(curved(f, 2), (0, 1)), axes)(*many)  # noqa: E731
+    together = lambda f: jax.grad(lambda x, k: jax.vmap(curved(f, 2), axes)(x, k).sum(), (0, 1))(*many)  # noqa: E731
+    for how in (alone, together):
+        for one, other in zip(how(conv), how(reference), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [2, 8])
