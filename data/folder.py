@@ -1,5 +1,4 @@
-"""A folder of images as a data set: a folder for every class, their names the classes, in the order of the
-alphabet.
+"""A folder of images as a data set: a folder for every class, their names the classes, in the order of the alphabet.
 
 Either <path>/<class>/<image>, from which the splits are carved, or <path>/train/<class>/<image> and, beside
 train, validation and test, or one of them, or neither: `splits.assign` says what becomes of what is missing.
@@ -24,20 +23,17 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", "
 def load(path: Path, split: str, *, image_size: int | None = None) -> Source:
     """One split of a folder of images.
 
-    All images have the shape of the first one of train: grey if that is, else RGB, and of its size, unless an
-      image
+    All images have the shape of the first one of train: grey if that is, else RGB, and of its size, unless an image
     size is given. Files whose suffix is not one of `SUFFIXES`, and hidden ones, are not images of the set.
 
     Args:
       path: the folder.
       split: "train", "validation" or "test".
       image_size: resizes and crops all images to this many pixels a side.
-    Returns: the split. To read an image that is broken or of another size raises ValueError, which names the
-      file.
+    Returns: the split. To read an image that is broken or of another size raises ValueError, which names the file.
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: it has no class folders, an empty one, splits that differ in their classes, or too few
-        images.
+      ValueError: it has no class folders, an empty one, splits that differ in their classes, or too few images.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}.")

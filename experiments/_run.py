@@ -114,12 +114,12 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
       experiment: its name.
       config: the run's config.
       default: the preset it was derived from: what differs names the run.
-    Raises: ValueError if a number of the config is not finite, or the folder is taken, of another config, or not
-      writable.
+    Raises: ValueError if a number of the config is not finite or no seed can be it, or the folder is taken, of another
+      config, or not writable.
     """
     console = Console()
     values = {name: value for name, value in _plain(config).items() if name not in ("name", "out")}
-    _require_finite(values)
+    _check_numbers(values)
     folder = config.out or Path("runs") / experiment / (config.name or _run_name(values, _plain(default)))
     with run_folder(folder, {"experiment": experiment, **values}) as folder:
         done = read_result(folder)
@@ -132,8 +132,10 @@ def open_run(experiment: str, config: RunConfig, default: RunConfig) -> Iterator
         yield Run(folder, console, result)
 
 
-def _require_finite(values: Mapping[str, Any]) -> None:
-    """Raises ValueError for NaN and infinity: no choice means anything with them, and JSON can't hold them."""
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for NaN and infinity, which mean nothing and JSON can't hold, and for a seed out of range."""
+    if not 0 <= values.get("seed", 0) < 2**32:  # of larger ones jax keeps the last 32 bits
+        raise ValueError(f"seed is {values['seed']}; it must be at least 0 and less than 2^32.")
     for name, value in values.items():
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -93,8 +94,9 @@ def main(config: Config) -> list[tuple[str, float]]:
         config.std or usual.std,
         config.interpolation or usual.interpolation,
     )
-    weights = pretrained.read(config.weights)
-    model = model.clone(num_classes=pretrained.num_classes(model, weights, image.shape))
+    stored = pretrained.read(config.weights)
+    model = model.clone(num_classes=pretrained.num_classes(model, stored, image.shape))
+    weights = pretrained.at_resolution(model, stored, image.shape)
     probabilities = classify(model, weights, image)
     labels = read_labels(config.labels, len(probabilities))
     likeliest = np.argsort(-probabilities, kind="stable")[: config.top]
@@ -106,6 +108,8 @@ def main(config: Config) -> list[tuple[str, float]]:
     console = Console()
     console.print(f"{config.image.name} by {config.model}", markup=False, highlight=False)
     console.print(table)
+    if any(weights[name].shape != stored[name].shape for name in stored):
+        console.print(f"The positions of {config.weights} were interpolated for images of {size}×{size} pixels.")
     return told
 
 
@@ -175,7 +179,7 @@ def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Tripl
 MOST_PIXELS = 2**26  # of a resized image: 256 MB as Pillow holds them
 
 
-def classify(model: nn.Module, weights: dict[str, np.ndarray], image: np.ndarray) -> np.ndarray:
+def classify(model: nn.Module, weights: Mapping[str, np.ndarray], image: np.ndarray) -> np.ndarray:
     """[class], the probabilities of one image [height, width, 3]."""
     variables = pretrained.from_torch(model, weights, pretrained.template(model, image.shape))
     logits = jax.jit(model.apply)(variables, jnp.asarray(image)[None])

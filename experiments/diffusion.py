@@ -178,6 +178,8 @@ def problem_of(config: Config) -> tuple[Problem, nn.Module]:
         )
     if not 0 <= config.network.dropout < 1:
         raise ValueError(f"network.dropout is {config.network.dropout}; it must be in [0, 1).")
+    if not 0 <= config.rescale <= 1:
+        raise ValueError(f"rescale is {config.rescale}; it must be in [0, 1].")
     where, source, shared = layout(config), load(config, "train"), config.network
     shape, classes = source.element_spec["image"].shape, len(source.classes)
     fields: dict[str, Any] = {

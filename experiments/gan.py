@@ -142,7 +142,12 @@ def main(config: Config) -> Result:
 
 def problem_of(config: Config) -> tuple[Problem, nn.Module]:
     """The game on its data, and the generator."""
-    at_least(config, width=1, rate_ratio=0, penalty_weight=0)
+    at_least(config, width=1, rate_ratio=0, penalty_weight=0, discriminator_steps=1)
+    if config.batch_size % config.discriminator_steps:
+        raise ValueError(
+            f"batch_size is {config.batch_size}; it must be a multiple of discriminator_steps, "
+            f"{config.discriminator_steps}, as each takes a part."
+        )
     if config.accumulate != 1:
         raise ValueError("accumulate is of no use to two players; discriminator_steps cuts the batch here.")
     where, source = layout(config), load(config, "train")

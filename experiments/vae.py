@@ -150,14 +150,15 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
     encode = jax.jit(lambda x: train.encode_images(model, variables, x, likelihood=config.likelihood))
     examples = test.arrays()
     means, _ = in_batches(encode, examples["image"])
-    ends = means[:20].reshape(10, 2, -1)
+    pairs = min(10, len(means) // 2)
+    ends = means[: 2 * pairs].reshape(pairs, 2, -1)
     part = np.linspace(0, 1, 9)[None, :, None]
     between = (1 - part) * ends[:, :1] + part * ends[:, 1:]
     few = means.shape[1] <= 2  # a single latent is the map's first axis
     flat = np.pad(means, ((0, 0), (0, 2 - means.shape[1]))) if few else PCA(2, random_state=0).fit_transform(means)
     images = np.asarray(decode(variables, jnp.asarray(between.reshape(-1, config.latent))))
     return {
-        "interpolation": images.reshape(10, 9, *images.shape[1:]),
+        "interpolation": images.reshape(pairs, 9, *images.shape[1:]),
         "originals": examples["image"][:10],
         "reconstructions": np.asarray(decode(variables, jnp.asarray(means[:10]))),
         "map": flat[:1000],

@@ -89,7 +89,7 @@ def main(config: Config) -> Result:
             codes = in_batches(lambda x: encode(variables, x), images)
             return codes, in_batches(lambda codes: decode(variables, codes), codes)
 
-        shown = problem.validation.read(np.arange(20))["image"]
+        shown = problem.validation.read(np.arange(min(20, len(problem.validation))))["image"]
         trained = train_in_stages(run, problem, lambda variables: reconstruct(variables, shown)[1])
         judge, test = train_judge(run, config), load(config, "test")
         examples, evaluate = test.arrays(), problem.evaluator(test)

@@ -40,6 +40,10 @@ READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str
     denoising_unet.DenoisingUNet: denoising_unet.present_names,
     dit.DiT: dit.without_positions,
 }
+# What becomes of it for images of another size than its weights were learned for, where that matters.
+RESOLUTIONS: dict[type[nn.Module], Callable[[Any, Mapping[str, np.ndarray], Sequence[int]], Mapping]] = {
+    vit.ViT: vit.at_resolution,
+}
 
 
 def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict[str, Any]:
@@ -48,7 +52,8 @@ def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict
     Args:
       model: the network, of as many classes as the file has (`num_classes` tells).
       path: of the file.
-      image_shape: (height, width, channel).
+      image_shape: (height, width, channel); of a vision transformer, that which its weights were learned for
+        (`at_resolution` moves a state dict to another).
     Returns: variables, of the network's param_dtype.
     Raises: FileNotFoundError; ValueError if the file is not in the format, or does not fit (as `from_torch`).
     """
@@ -96,6 +101,22 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, and the bare pickles before it
+
+
+def at_resolution(
+    model: nn.Module, state_dict: Mapping[str, np.ndarray], image_shape: Sequence[int]
+) -> Mapping[str, np.ndarray]:
+    """A state dict for images of another size: a vision transformer's learned positions move to their grid.
+
+    Args:
+      model: the network.
+      state_dict: name -> array in torch's layout.
+      image_shape: (height, width, channel).
+    Returns: the same state dict where nothing is to be moved, another otherwise.
+    Raises: ValueError if there are positions, and they are not those of a square grid.
+    """
+    move = RESOLUTIONS.get(type(model))
+    return state_dict if move is None else move(model, state_dict, image_shape)
 
 
 def to_torch(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -8,17 +8,19 @@ attends to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .activations import gelu
 from .attention import GLOROT, MultiHeadAttention
 from .layers import Dropout, check_positive
-from .positions import sincos2d
+from .positions import interpolate_positions, sincos2d
 
 
 class PatchEmbed(nn.Module):
@@ -297,6 +299,27 @@ def sized(size: str, patch_size: int, **fields: Any) -> ViT:
     width, depth, num_heads = SIZES[size]
     shape: dict[str, Any] = {"patch_size": patch_size, "width": width, "depth": depth, "num_heads": num_heads}
     return ViT(**(shape | fields))
+
+
+def at_resolution(
+    model: ViT, state_dict: Mapping[str, np.ndarray], image_shape: Sequence[int]
+) -> Mapping[str, np.ndarray]:
+    """timm's state dict for images of another size: positions that were learned on a square grid move to theirs.
+
+    Args:
+      model: the network.
+      state_dict: name -> array in torch's layout.
+      image_shape: (height, width, channel), which the patches divide.
+    Returns: the state dict, with another `pos_embed` where the grid is another.
+    Raises: ValueError if there are positions, and they are not those of a square grid.
+    """
+    if model.positions != "learned" or "pos_embed" not in state_dict:
+        return state_dict
+    learned, prefix = np.asarray(state_dict["pos_embed"]), 1 if model.pooling == "token" else 0
+    side = math.isqrt(max(0, learned.shape[1] - prefix)) if learned.ndim == 3 else 0
+    grid = image_shape[0] // model.patch_size, image_shape[1] // model.patch_size
+    moved = interpolate_positions(jnp.asarray(learned), (side, side), grid, prefix)
+    return {**state_dict, "pos_embed": np.asarray(moved)}
 
 
 def torch_entries(path: Sequence[str], array: Any) -> list[tuple[str, Any]]:

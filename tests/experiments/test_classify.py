@@ -1,6 +1,7 @@
 """`etude classify` as a user meets it: the right class, the right pixels, and one message for what is wrong."""
 
 import struct
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -51,15 +52,15 @@ def test_without_labels_classes_are_numbers_and_five_are_told(folder):
     assert [label for label, _ in told] == ["4", "1", "0", "2", "3"]
 
 
-def test_the_name_of_a_vision_transformer_tells_the_side_of_its_images(folder, tmp_path):
+def test_the_name_of_a_vision_transformer_tells_the_side_of_its_images(folder, tmp_path, capsys):
     model = models.create("vit_micro_patch2_8", num_classes=CLASSES)
     variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), pretrained.template(model, (8, 8, 3)))
     pretrained.save(model, variables, tmp_path / "weights.safetensors")
-    # Its positions are those of 8×8 pixels: at any other size the weights do not fit.
-    told = classify.main(
-        classify.Config(folder / "image.png", tmp_path / "weights.safetensors", model="vit_micro_patch2_8")
-    )  # fmt: skip
-    assert len(told) == 5
+    config = classify.Config(folder / "image.png", tmp_path / "weights.safetensors", model="vit_micro_patch2_8")
+    classify.main(config)
+    assert "interpolated" not in capsys.readouterr().out
+    classify.main(replace(config, size=12))
+    assert "interpolated for images of 12×12 pixels" in " ".join(capsys.readouterr().out.split())
     assert classify.usual_size("resnet50") == classify.usual_size("wrn28_10") == 224
 
 

@@ -33,6 +33,8 @@ def test_etude_alone_lists_every_experiment_with_a_line(capsys):
         (["resnet", "--batch-size", "5000"], "only 1259 train examples"),
         (["resnet", "--epochs", "0", "--learning-rate", "0.1"], "must"),
         (["resnet", "--mixup", "nan"], "mixup is nan; it must be finite"),
+        (["resnet", "--seed", "-1"], "seed is -1; it must be at least 0"),
+        (["resnet", "--seed", str(2**32)], "less than 2^32"),
         (["lr_range_test", "--lowest", "1", "--highest", "0.1"], "0 < lowest < highest"),
         (["prepare", "tfds:fashion_mnist", "--archives", "/nowhere"], "/nowhere"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from etude import train
 from etude.experiments import _generation, diffusion, gan, vae, vqvae
 from etude.experiments._population import PopulationConfig
+from PIL import Image
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -47,6 +48,8 @@ def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, 
         (diffusion, {"guidance": math.nan}, "guidance is nan"),
         (vae, {"beta": -1.0}, "beta is -1.0"),
         (vae, {"importance_samples": 0}, "importance_samples is 0"),
+        (diffusion, {"rescale": 5.0}, "rescale is 5.0"),
+        (gan, {"discriminator_steps": 5}, "must be a multiple of discriminator_steps, 5"),
         (gan, {"accumulate": 2}, "accumulate is of no use"),
         (gan, {"population": PopulationConfig(learning_rate="1e-3,1e-4")}, "can't choose a setting"),
         (gan, {"penalty_weight": -1.0}, "penalty_weight is -1.0"),
@@ -64,6 +67,20 @@ def test_what_is_not_valid_is_told_before_anything_trains(tmp_path, monkeypatch,
         monkeypatch.setattr(train, name, lambda *_, **__: pytest.fail("trains"))
     with pytest.raises(ValueError, match=message):
         experiment.main(replace(experiment.PRESETS["smoke"], out=tmp_path / "run", **choice))
+
+
+@pytest.mark.parametrize("experiment", [vae, vqvae])
+def test_a_data_set_of_few_examples_is_enough(tmp_path, experiment):
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{number}.png")
+    config = replace(
+        experiment.PRESETS["smoke"], data=f"folder:{tmp_path / 'images'}", samples=4, batch_size=8, epochs=1,
+        out=tmp_path / "run", judge="mlp", population=PopulationConfig(),
+    )  # fmt: skip
+    assert experiment.main(config).figures
 
 
 def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():

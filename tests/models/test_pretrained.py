@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from etude import models
-from etude.models import alexnet, mlp, pretrained, resnet, vgg, vit
+from etude.models import alexnet, mlp, positions, pretrained, resnet, vgg, vit
 from safetensors.numpy import save_file
 
 PUBLISHED = np.load(Path(__file__).resolve().parent.parent / "golden" / "torchvision_names.npz")
@@ -74,6 +74,19 @@ def test_a_file_of_half_precision_is_loaded_without_loss(dtype, tmp_path):
     assert next(iter(pretrained.read(tmp_path / "half.safetensors").values())).dtype == dtype
     loaded = pretrained.load(model, tmp_path / "half.safetensors", SHAPE)
     assert_same(loaded, jax.tree.map(lambda x: x.astype(np.float32), variables))
+
+
+def test_positions_of_a_state_dict_move_to_the_grid_of_other_images():
+    model = SMALL["vit"]
+    named = pretrained.to_torch(model, random_variables(model))
+    moved = pretrained.at_resolution(model, named, (24, 8, 3))
+    expected = positions.interpolate_positions(jnp.asarray(named["pos_embed"]), (4, 4), (6, 2))
+    np.testing.assert_array_equal(moved["pos_embed"], expected)
+    loaded = pretrained.from_torch(model, moved, pretrained.template(model, (24, 8, 3)))
+    assert loaded["params"]["pos_embed"].shape == (1, 13, 12)
+    assert pretrained.at_resolution(SMALL["vgg"], named, (24, 8, 3)) is named
+    with pytest.raises(ValueError, match="have shape"):
+        pretrained.at_resolution(model, named | {"pos_embed": np.zeros((1, 16, 12))}, (24, 8, 3))
 
 
 def test_a_network_of_bfloat16_parameters_comes_back_as_such(tmp_path):
