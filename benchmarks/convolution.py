@@ -1,12 +1,12 @@
 """Are convolutions as fast as they can be here? Layers and whole training steps: ours, XLA's own, PyTorch's.
 
 A layer is forward and both derivatives, a step is forward, backward and SGD with momentum; the U-Net's is that of
-predicting noise, with attention on the grid of 14×14 and in the middle. XLA's own is `lax.conv` with
-the derivatives that jax takes of it; networks of it are compiled without loops, which is best for it. PyTorch
-(`benchmarks/peers/torch_convolution.py`, run by the Python of --torch) is the best of eager, eager channels_last, and
-compiled. All take turns; medians count. XLA runs most convolutions on one core; `data` gives each core a part of the
-batch (`--parallel data`). --loops repeats the comparison with XLA's own inside a compiled loop, where
-training happens (`train.feed`) and where blocks of a network run (`nn.scan`): slow, to be waited for.
+predicting noise, with attention on the grid of 14×14 and in the middle; the ViT, for comparison, has no convolution to
+be slow. XLA's own is `lax.conv` with the derivatives that jax takes of it; networks of it are compiled without loops,
+which is best for it. PyTorch (`benchmarks/peers/torch_convolution.py`, run by the Python of --torch) is the best of
+eager, eager channels_last, and compiled. All take turns; medians count. XLA runs most convolutions on one core; `data`
+gives each core a part of the batch (`--parallel data`). --loops repeats the comparison with XLA's own inside a compiled
+loop, where training happens (`train.feed`) and where blocks of a network run (`nn.scan`): slow, to be waited for.
 
 Read: `lax / ours` should be >= 1 for each layer, up to noise; for ResNet-20 `torch / ours` should be >= 0.9, or
 `lax / ours` >= 1.5.
@@ -53,6 +53,7 @@ NETWORKS = {  # model, its fields, batch, image shape
     "resnet20": ("resnet20", {}, 128, (28, 28, 1)),
     "resnet18": ("resnet18", {"imagenet_stem": False, "num_classes": 10}, 32, (32, 32, 3)),
     "unet": ("ddpm_cifar10", UNET, 32, (28, 28, 1)),
+    "vit": ("vit_tiny_patch4_32", {}, 64, (32, 32, 3)),
 }
 LOOP = 3
 

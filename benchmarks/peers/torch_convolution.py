@@ -130,6 +130,38 @@ class DenoisingUNet(nn.Module):
 WIDTH = 32
 
 
+class ViT(nn.Module):
+    """timm's vit_tiny with patches of 4×4."""
+
+    def __init__(self, channels, size, patch=4, width=192, depth=12, heads=3):
+        super().__init__()
+        self.embed = nn.Conv2d(channels, width, patch, patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 1 + (size // patch) ** 2, width))
+        self.blocks = nn.Sequential(*[TransformerBlock(width, heads) for _ in range(depth)])
+        self.norm, self.head = nn.LayerNorm(width, 1e-6), nn.Linear(width, 10)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, 1e-6), nn.LayerNorm(width, 1e-6)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.heads = heads
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        found = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.proj(found.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
 def group_norm(channels):
     return nn.GroupNorm(next(n for n in range(channels // 4, 0, -1) if channels % n == 0 and n <= 32), channels, 1e-6)
 
@@ -147,7 +179,10 @@ def layer_step(batch, size, channels, features, kernel, stride, padding, memory_
 
 
 def network_step(name, batch, shape, parameters, memory_format, compiled):
-    model = DenoisingUNet(shape[2]) if name == "unet" else resnet(*NETWORKS[name], shape[2])
+    if name in NETWORKS:
+        model = resnet(*NETWORKS[name], shape[2])
+    else:
+        model = DenoisingUNet(shape[2]) if name == "unet" else ViT(shape[2], shape[0])
     model = model.to(memory_format=memory_format).train()
     assert sum(p.numel() for p in model.parameters()) == parameters
     if compiled:
