@@ -47,11 +47,6 @@ class PopulationConfig:
         """Whether members differ by more than their seeds."""
         return any(values is not None for values in (self.learning_rate, self.weight_decay, self.momentum))
 
-    def require_seeds_alone(self) -> None:
-        """Raises ValueError if it has a grid: for experiments whose own choices are all that members differ by."""
-        if self.has_grid:
-            raise ValueError("The members of this experiment differ by their seeds alone; give --population.seeds.")
-
 
 @dataclass(frozen=True)
 class Population:

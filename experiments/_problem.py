@@ -246,6 +246,17 @@ def layout(config: ProblemConfig) -> train.Layout:
     return where
 
 
+def require_population_of_seeds(config: ProblemConfig) -> None:
+    """For experiments that always train a population, whose own choices are what members differ by besides their seeds.
+
+    Raises: ValueError if the population has a grid, or another layout than jit is asked for.
+    """
+    if config.population.has_grid:
+        raise ValueError("The members of this experiment differ by their seeds alone; give --population.seeds.")
+    if config.parallel != "jit":
+        raise _not_in_parallel(config)
+
+
 def _not_in_parallel(config: ProblemConfig) -> ValueError:
     return ValueError(
         f"parallel is {config.parallel!r}; a population spreads whole members over the devices and wants jit."

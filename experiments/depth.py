@@ -21,7 +21,7 @@ from .. import models, plots
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import warmup_cosine
+from ._problem import require_population_of_seeds, warmup_cosine
 from ._run import Claim, Result, Run, open_run
 
 
@@ -59,7 +59,7 @@ def main(config: Config) -> Result:
             return run.result
         if len(config.depths) < 2 or list(config.depths) != sorted(set(config.depths)):
             raise ValueError(f"depths are {config.depths}; wanted at least two, the shallowest first.")
-        config.population.require_seeds_alone()
+        require_population_of_seeds(config)
         for depth in config.depths:
             models.create(f"{KINDS['plain']}{depth}")  # before the shallower ones train
         rows = []

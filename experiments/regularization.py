@@ -24,7 +24,7 @@ from ._augmentation import of_images
 from ._classification import ClassificationConfig, ClassificationProblem
 from ._members import fit_members
 from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import EVALUATION_BATCH, load, warmup_cosine
+from ._problem import EVALUATION_BATCH, load, require_population_of_seeds, warmup_cosine
 from ._run import Claim, Result, open_run
 
 
@@ -61,7 +61,7 @@ def main(config: Config) -> Result:
     with open_run("regularization", config, PRESETS[config.preset]) as run:
         if run.result:
             return run.result
-        config.population.require_seeds_alone()
+        require_population_of_seeds(config)
         problem = small_problem(config)
         techniques = settings(config)
         seeds = problem.members(config.learning_rate).seeds

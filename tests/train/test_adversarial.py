@@ -65,7 +65,7 @@ class Game:
     """A step and the state it begins with."""
 
     def __init__(
-        self, generator=None, discriminator=None, *, optimizers=(sgd, sgd), hyper=None, ema=False, seed=0,
+        self, generator=None, discriminator=None, *, optimizers=(sgd, sgd), hyper=None, ema_decay=None, seed=0,
         discriminator_steps=1, **options
     ):  # fmt: skip
         self.generator, self.discriminator = generator or Affine(), discriminator or Critic()
@@ -74,10 +74,10 @@ class Game:
         self.make_optimizer = train.players(*optimizers)
         self.step = train.make_adversarial_step(
             self.task, self.make_optimizer, constant,
-            discriminator_steps=discriminator_steps, ema_decay=0.9 if ema else None,
+            discriminator_steps=discriminator_steps, ema_decay=ema_decay,
         )  # fmt: skip
         self.hyper = {"learning_rate": 0.1} | (hyper or {})
-        create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema))
+        create = jax.jit(partial(train.create_state, self.task, self.make_optimizer, ema=ema_decay is not None))
         self.state = create(jax.random.key(seed), self.hyper)
 
     def after(self, steps=1, batch=None):
@@ -96,14 +96,14 @@ def adam(rate, hyper):
 
 @pytest.mark.parametrize(
     ("loss", "penalty", "weight", "discriminator_steps", "steps"),
-    [("non_saturating", "r1", 0.1, 1, 600), ("hinge", "r1", 0.1, 1, 600), ("wasserstein", "wgan_gp", 1.0, 4, 400)],
+    [("non_saturating", "r1", 0.1, 1, 600), ("hinge", "r1", 0.1, 1, 600), ("wasserstein", "wgan_gp", 1.0, 4, 1200)],
 )
 def test_a_gaussian_is_found_with_its_mean_and_covariance(loss, penalty, weight, discriminator_steps, steps):
     data = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, 4096).astype(np.float32)
     images = jnp.asarray(data)[:, None, None]
-    hyper = {"learning_rate": 0.005 if discriminator_steps == 1 else 0.01, "penalty_weight": weight}
+    hyper = {"learning_rate": 0.005, "penalty_weight": weight}
     game = Game(
-        optimizers=(adam, adam), loss=loss, penalty=penalty, hyper=hyper, ema=True,
+        optimizers=(adam, adam), loss=loss, penalty=penalty, hyper=hyper, ema_decay=0.99,
         discriminator_steps=discriminator_steps,
     )  # fmt: skip
 
@@ -116,7 +116,8 @@ def test_a_gaussian_is_found_with_its_mean_and_covariance(loss, penalty, weight,
         return jax.lax.fori_loop(0, steps, body, state)
 
     layer = run(game.state).variables["params"][GENERATOR]["affine"]
-    # x = Wz + b has mean b and covariance WWᵀ. Within 0.1: the game goes around its equilibrium.
+    # x = Wz + b has mean b and covariance WWᵀ. Within 0.1: the game goes around its equilibrium, and the average of
+    # the generators was within 0.06 of it with each of eight seeds.
     np.testing.assert_allclose(layer["bias"], data.mean(0), atol=0.1)
     np.testing.assert_allclose(layer["kernel"].T @ layer["kernel"], np.cov(data.T), atol=0.1)
 
@@ -221,7 +222,7 @@ def test_a_penalty_of_a_linear_discriminator_is_in_the_metrics():
 
 
 def test_the_average_follows_its_recursion():
-    game = Game(ema=True)
+    game = Game(ema_decay=0.9)
     average = np.asarray(game.state.params[GENERATOR]["affine"]["bias"], np.float64)
     for step in range(3):
         state, _ = game.after(step + 1)
