@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from ..models.convolution import BATCH_AXIS
 from .step import Step
 
-AXIS = "batch"
+AXIS = BATCH_AXIS
 MODES = ("jit", "data", "fsdp", "pmap")
 
 
@@ -148,7 +149,8 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
             if compiled is None:
                 shardings = jax.tree.map(lambda x: x.sharding, state)
                 compiled = jax.jit(function, donate_argnums=0, out_shardings=(shardings, everywhere))
-            return compiled(state, *arguments)
+            with jax.set_mesh(mesh):  # for what wants each device to look at its own part of the batch
+                return compiled(state, *arguments)
 
         return call
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etude.models.convolution import conv
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 SHAPES = [  # height, width, kernel, stride, padding
     (8, 8, 3, 1, ((1, 1), (1, 1))),
@@ -87,23 +88,93 @@ def test_derivatives_of_derivatives_are_those_of_lax_in_every_mode(stride, inner
     np.testing.assert_allclose(jax.jit(ours)(x, kernel), theirs(x, kernel), rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("batch", "height", "width", "channels", "features", "size", "stride", "padding"),
-    [
-        (2, 8, 7, 2, 64, 2, 1, ((1, 1), (1, 1))),  # few taps
-        (2, 7, 8, 66, 3, 2, 2, ((0, 1), (-1, 2))),
-        (64, 32, 32, 2, 32, 3, 1, ((1, 1), (1, 1))),  # a large result
-    ],
-)
-def test_kernel_gradients_by_products_are_those_of_lax(batch, height, width, channels, features, size, stride, padding):
+PARTS = [  # batch, height, width, channels, features, kernel, stride, padding
+    (32, 8, 7, 2, 12, 2, 1, ((1, 1), (1, 1))),
+    (21, 7, 8, 66, 3, 2, 2, ((0, 1), (-1, 2))),  # parts and a rest
+    (21, 7, 9, 12, 5, 3, 1, ((2, 0), (-1, 2))),  # fewer features than channels
+    (16, 64, 32, 70, 2, 3, 1, ((1, 1), (1, 1))),  # images that fill a part
+    (16, 4, 4, 16, 40, 3, 1, ((1, 1), (1, 1))),  # a kernel larger than the images
+]
+
+
+def kernel_gradients(batch, height, width, channels, features, size, stride, padding):
+    """(ours, by lax), of a function that is not linear, and the images and kernel to take them at."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(batch, height, width, channels)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(size, size, channels, features)), jnp.float32)
-    ours = lambda k: jnp.sin(conv(x, k, strides=(stride, stride), padding=padding)).sum()  # noqa: E731
-    theirs = lambda k: jnp.sin(reference(x, k, stride, padding)).sum()  # noqa: E731
-    expected = jax.grad(theirs)(kernel)
-    assert "dot_general" in str(jax.make_jaxpr(jax.grad(ours))(kernel))
-    np.testing.assert_allclose(jax.grad(ours)(kernel), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+    ours = lambda x, k: jnp.sin(conv(x, k, strides=(stride, stride), padding=padding)).sum()  # noqa: E731
+    theirs = lambda x, k: jnp.sin(reference(x, k, stride, padding)).sum()  # noqa: E731
+    return jax.grad(ours, 1), jax.grad(theirs, 1), x, kernel
+
+
+@pytest.mark.parametrize("shape", PARTS)
+def test_kernel_gradients_of_large_batches_are_those_of_lax(shape):
+    ours, theirs, x, kernel = kernel_gradients(*shape)
+    expected = theirs(x, kernel)
+    np.testing.assert_allclose(ours(x, kernel), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def test_they_are_added_up_in_single_precision_at_least():
+    x = jnp.ones((4096, 4, 4, 2), jnp.bfloat16)
+    kernel = jnp.ones((3, 3, 2, 4), jnp.bfloat16)
+    gradient = jax.grad(lambda k: conv(x, k, padding="VALID").astype(jnp.float32).sum())(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient, np.full(kernel.shape, 4 * 4096, np.float32))
+
+
+def mesh_of(*names, kind=AxisType.Auto):
+    devices = len(jax.devices())
+    shape = (devices,) if len(names) == 1 else (2, devices // 2)
+    return jax.make_mesh(shape, names, axis_types=(kind,) * len(names))
+
+
+def assert_close(measured, expected):
+    np.testing.assert_allclose(measured, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    ("mesh", "spread", "batch"),
+    [
+        (mesh_of("batch"), "batch", 64),
+        (mesh_of("batch"), None, 60),
+        (mesh_of("a", "batch"), "batch", 64),
+        (mesh_of("devices", kind=AxisType.Explicit), "devices", 64),
+    ],
+)
+def test_kernel_gradients_of_a_batch_spread_over_a_mesh_are_those_of_lax(mesh, spread, batch):
+    ours, theirs, x, kernel = kernel_gradients(batch, 8, 8, 4, 6, 3, 1, ((1, 1), (1, 1)))
+    expected = theirs(x, kernel)
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec(spread)))
+        kernel = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec()))
+        assert_close(jax.jit(ours)(sharded, kernel), expected)
+        if spread != "devices":  # where jnp.sum(ours ** 2) would have to be told its sharding too
+            twice = jax.jit(jax.grad(lambda k: jnp.sum(ours(sharded, k) ** 2)))(kernel)
+            assert_close(twice, jax.grad(lambda k: jnp.sum(theirs(x, k) ** 2))(kernel))
+
+
+def test_members_spread_over_a_mesh_have_the_gradients_of_lax():
+    ours, theirs, x, kernel = kernel_gradients(16, 8, 8, 4, 6, 3, 1, ((1, 1), (1, 1)))
+    images, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, kernel])
+    with jax.set_mesh(mesh_of("members", "b")):
+        measured = jax.jit(jax.vmap(ours, spmd_axis_name="members"))(images, kernels)
+    assert_close(measured[1], theirs(2 * x, kernel))
+
+
+@pytest.mark.parametrize("names", [("devices",), ("devices", "rest")])
+def test_within_shard_map_it_has_the_derivatives_of_lax(names):
+    _, theirs, x, kernel = kernel_gradients(64, 8, 8, 4, 6, 3, 1, ((1, 1), (1, 1)))
+    mesh = mesh_of(*names)
+
+    def loss(x, kernel):
+        return jax.lax.psum(jnp.sin(conv(x, kernel)).sum(), "devices")
+
+    specs = PartitionSpec("devices"), PartitionSpec()
+    sharded = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), axis_names={"devices"})
+    with jax.set_mesh(mesh):
+        of_x, of_kernel = jax.jit(jax.grad(sharded, (0, 1)))(x, kernel)
+    assert_close(of_kernel, theirs(x, kernel))
+    assert_close(of_x, jax.grad(lambda x: jnp.sin(reference(x, kernel, 1, "SAME")).sum())(x))
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (1, 3)])
