@@ -163,8 +163,7 @@ def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Tripl
     if not all(0 < each < math.inf for each in std):
         raise ValueError(f"std is {std}; every one must be positive and finite.")
     shorter = int(size / crop)
-    scale = shorter / min(image.size)
-    width, height = (shorter if side == min(image.size) else int(side * scale) for side in image.size)
+    width, height = (shorter * side // min(image.size) for side in image.size)
     if width * height > MOST_PIXELS:
         raise ValueError(
             f"An image of {image.width}×{image.height} pixels would be resized to {width}×{height}; crop it to what "
@@ -180,9 +179,14 @@ MOST_PIXELS = 2**26  # of a resized image: 256 MB as Pillow holds them
 
 
 def classify(model: nn.Module, weights: Mapping[str, np.ndarray], image: np.ndarray) -> np.ndarray:
-    """[class], the probabilities of one image [height, width, 3]."""
+    """[class], the probabilities of one image [height, width, 3].
+
+    Raises: ValueError if the weights do not fit, or overflow on this image.
+    """
     variables = pretrained.from_torch(model, weights, pretrained.template(model, image.shape))
     logits = jax.jit(model.apply)(variables, jnp.asarray(image)[None])
+    if not np.isfinite(logits).all():
+        raise ValueError("The weights give this image logits that are not finite: they are too large for the network.")
     return np.asarray(jax.nn.softmax(logits[0]))
 
 
@@ -196,7 +200,8 @@ def read_labels(path: Path | None, count: int) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of labels {path}.")
     try:
-        labels = path.read_text(encoding="utf-8").splitlines()
+        # Lines as editors count them: a name may have other characters that Unicode takes for ends of lines.
+        labels = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text in UTF-8: {error}.") from error
     if len(labels) != count:

@@ -94,7 +94,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             if file.read(4).startswith(PICKLES):
                 hint = " It looks like a pickle of PyTorch; safetensors.torch.save_file converts the state dict of one."
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:  # numpy's, of a shape that no array can have
         raise ValueError(f"{path} is not a readable safetensors file: {error}.{hint}") from error
     except AttributeError as error:  # safetensors asks numpy for types of less than 16 bits by name
         raise ValueError(f"{path} holds numbers of a type that is not read here: {error}.") from error
@@ -144,8 +144,9 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
       state_dict: name -> array in torch's layout, of any floating type.
       template: variables of the network or their shapes, as of `template`.
     Returns: numpy arrays of the template's structure, shapes and types.
-    Raises: ValueError that lists the names that are missing or unknown, whose shapes or types do not fit, or that hold
-      NaN or infinity; or for a network that has no published names.
+    Raises: ValueError that lists the names that are missing or unknown, whose shapes or types do not fit, that hold
+      NaN, infinity or more than the network's type can, or a negative variance; or for a network that has no
+      published names.
     """
     entries = _entries_of(model)
     state_dict = READINGS.get(type(model), dict)(state_dict)
@@ -153,6 +154,7 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     wanted = _shapes(entries, template)
     both = wanted.keys() & given.keys()
+    largest = float(min((jnp.finfo(leaf.dtype).max for _, leaf in leaves), default=jnp.inf))
     floating = {name for name in both if jnp.issubdtype(given[name].dtype, jnp.floating)}
     problems = {
         "missing": wanted.keys() - given.keys(),
@@ -161,7 +163,8 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
             f"{name} {given[name].shape} for {wanted[name]}" for name in both if wanted[name] != given[name].shape
         },
         "not of a floating type": both - floating,
-        "not finite": {name for name in floating if not np.isfinite(given[name]).all()},
+        "not finite": {name for name in floating if not (np.abs(given[name].astype(np.float64)) <= largest).all()},
+        "negative": {name for name in floating if name.endswith("running_var") and (given[name] < 0).any()},
     }
     if any(problems.values()):
         told = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names)

@@ -93,11 +93,12 @@ def create(name: str, **overrides: Any) -> nn.Module:
         near = difflib.get_close_matches(name, TABLE, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"There is no model {name!r}.{hint} Valid are: {', '.join((*TABLE, *FAMILIES))}.")
-    known = fields(make())
+    model = make()
+    known = fields(model)
     unknown = sorted(overrides.keys() - set(known))
     if unknown:
         raise ValueError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(known)}.")
-    return make(**overrides)
+    return model.clone(**overrides)
 
 
 def _member(name: str) -> Callable[..., nn.Module] | None:

@@ -46,7 +46,7 @@ class PatchEmbed(nn.Module):
         if x.ndim != 4:
             raise ValueError(f"Images must be [batch, height, width, channel]; they were given as {x.shape}.")
         batch, height, width, channels = x.shape
-        if height % size or width % size:
+        if not height or not width or height % size or width % size:
             raise ValueError(f"Images of {height}×{width} pixels can't be cut into patches of {size}×{size}.")
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (size, size, channels, self.width), self.param_dtype
@@ -191,6 +191,8 @@ class ViT(nn.Module):
           valid.
         """
         check_positive(self, "num_classes", "patch_size", "width", "depth", "num_heads")
+        if int(self.mlp_ratio * self.width) < 1:
+            raise ValueError(f"mlp_ratio is {self.mlp_ratio}; of {self.width} channels it must leave at least 1.")
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}; valid are: {', '.join(POOLINGS)}.")
         dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}

@@ -10,6 +10,7 @@ from etude import models
 from etude.experiments import classify, cli
 from etude.models import pretrained
 from PIL import Image
+from safetensors.numpy import save_file
 
 NAME, CLASSES = "resnet8", 6  # a network without weights of its own: the file is made here
 
@@ -121,6 +122,31 @@ def test_the_centre_of_a_resized_image_is_seen_normalised():
     # when it is prepared whole, then only the centre is seen.
     seen = classify.prepare(Image.fromarray(pixels), 32, 1.0, (0.2, 0.2, 0.2), (0.5, 1.0, 2.0), "bilinear")
     np.testing.assert_allclose(seen, np.broadcast_to([0.0, 0.2, 0.3], (32, 32, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(49, 98), (98, 49), (333, 500)])
+def test_the_longer_side_is_resized_to_a_whole_number_of_pixels_as_by_torchvision(size, monkeypatch):
+    asked = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda self, to, *rest: asked.append(to) or resize(self, to, *rest))
+    classify.prepare(Image.new("RGB", size), 224, 224 / 256, (0.0,) * 3, (1.0,) * 3, "bilinear")
+    # torchvision's functional.resize: int(size * long / short)
+    assert asked == [tuple(int(256 * side / min(size)) for side in size)]
+
+
+def test_labels_are_the_lines_of_an_editor(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("\ufeffant\r\nbee\u2028hive\r\ncat\r\n".encode())
+    assert classify.read_labels(tmp_path / "labels.txt", 3) == ["ant", "bee\u2028hive", "cat"]
+
+
+def test_logits_that_overflow_are_no_answer(folder, capsys):
+    stored = pretrained.read(folder / "weights.safetensors")
+    huge = {name: np.full_like(x, 3e38) if name == "fc.weight" else x for name, x in stored.items()}
+    huge = {name: np.ones_like(x) if name.endswith("bias") and name != "fc.bias" else x for name, x in huge.items()}
+    save_file(huge, folder / "huge.safetensors")
+    code, text = run(capsys, folder, weights="huge.safetensors")
+    assert code == 2
+    assert "logits that are not finite" in text
 
 
 def test_a_photograph_taken_upside_down_is_turned(tmp_path):

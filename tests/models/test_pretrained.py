@@ -30,9 +30,14 @@ SHAPE = (16, 16, 3)
 
 
 def random_variables(model, dtype="float32"):
-    """Numbers of no regularity for every leaf of a network."""
+    """Numbers of no regularity for every leaf of a network; variances are positive."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(dtype), pretrained.template(model, SHAPE))
+
+    def draw(path, leaf):
+        numbers = rng.standard_normal(leaf.shape)
+        return (abs(numbers) if path[-1].key == "var" else numbers).astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, pretrained.template(model, SHAPE))
 
 
 def assert_same(one, other):
@@ -136,6 +141,23 @@ def test_weights_that_are_not_finite_are_refused_by_name(value, dtype):
     named["bn1.bias"] = named["bn1.bias"].astype(dtype)
     named["bn1.bias"][2] = value
     with pytest.raises(ValueError, match=r"do not fit this network\. not finite: bn1\.bias\.$"):
+        pretrained.from_torch(SMALL["resnet"], named, variables)
+
+
+def test_weights_that_the_networks_type_can_not_hold_are_refused_by_name():
+    variables = random_variables(SMALL["resnet"])
+    named = pretrained.to_torch(SMALL["resnet"], variables)
+    named["fc.bias"] = np.full_like(named["fc.bias"], 1e300, np.float64)
+    with pytest.raises(ValueError, match=r"not finite: fc\.bias\.$"):
+        pretrained.from_torch(SMALL["resnet"], named, variables)
+
+
+def test_variances_below_zero_are_refused_by_name():
+    variables = random_variables(SMALL["resnet"])
+    named = pretrained.to_torch(SMALL["resnet"], variables)
+    named["bn1.running_var"] = named["bn1.running_var"].copy()
+    named["bn1.running_var"][1] = -1e-3
+    with pytest.raises(ValueError, match=r"negative: bn1\.running_var\.$"):
         pretrained.from_torch(SMALL["resnet"], named, variables)
 
 

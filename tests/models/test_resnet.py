@@ -254,3 +254,17 @@ def test_resnet_1202_trains_a_step():
     value, params = step(variables["params"], variables["batch_stats"])
     assert jnp.isfinite(value)
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("resnet18", "stage_sizes", (1, 1, 1, 1)),
+        ("preact_resnet18", "stage_sizes", (1, 1, 1, 1)),
+        ("resnet18d", "deep_stem", False),
+        ("resnet9_8", "width", 4),
+        ("vit_tiny_patch16_32", "patch_size", 8),
+    ],
+)
+def test_any_field_of_a_named_network_can_be_another(name, field, value):
+    assert getattr(models.create(name, **{field: value}), field) == value

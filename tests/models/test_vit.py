@@ -309,6 +309,8 @@ def test_sine_cosine_positions_of_a_shift_are_a_rotation():
         ({"patch_size": 0}, (1, 8, 8, 3), "patch_size of at least 1; it is 0"),
         ({"num_classes": 0}, (1, 8, 8, 3), "num_classes of at least 1; it is 0"),
         ({"width": -4}, (1, 8, 8, 3), "width of at least 1; it is -4"),
+        ({"mlp_ratio": 0.0}, (1, 8, 8, 3), "mlp_ratio is 0.0"),
+        ({}, (1, 0, 0, 3), "0×0 pixels"),
         ({"pooling": "max"}, (1, 8, 8, 3), "'max'; valid are: token, average, attention"),
         ({"positions": "none"}, (1, 8, 8, 3), "'none'; valid are: learned, sincos2d"),
         ({"drop_path": 1.5}, (1, 8, 8, 3), r"drop_path is 1\.5"),
