@@ -45,7 +45,8 @@ def variational_bound(
       denoise: see `denoiser`.
       x0: [batch, …] of grey levels, scaled to [−1, 1].
       keys: one for each example, [batch].
-      schedule: variance preserving, with α > 0 at the first time.
+      schedule: any. Where α is 0 at time 1, as of `rectified_flow`, `denoise` must be defined there: an ε-prediction
+        is not.
       times: falling, [steps + 1], from 1 to 0.
       levels: how many grey levels there are.
     Raises: ValueError if there are fewer than 2 steps, or 2 levels.

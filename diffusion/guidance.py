@@ -62,14 +62,15 @@ def guided(
       null_label: that stands for no condition.
       scale: see `guide`; a concrete 1 costs one pass of the network, all others two.
       rescale: see `guide`.
-    Returns: (x_t, times) -> prediction.
+    Returns: (x_t, times [batch] or one for all) -> prediction; where that is a velocity, what `euler` takes.
     Raises: as of `guide`.
     """
     _check(scale, rescale)
     if isinstance(scale, int | float) and scale == 1:
-        return lambda x, time: predict(x, time, labels)
+        return lambda x, time: predict(x, jnp.broadcast_to(time, x.shape[:1]), labels)
 
     def prediction(x, time):
+        time = jnp.broadcast_to(time, x.shape[:1])
         both = predict(
             jnp.concatenate([x, x]),
             jnp.concatenate([time, time]),

@@ -97,7 +97,7 @@ def ancestral(denoise: Denoiser, schedule: NoiseSchedule, *, variance: float = 0
       denoise: see `denoiser`.
       schedule: of the noise.
       variance: between the variance of q(x_s | x_t, x_0) at 0, right for one known image, and that of q(x_t | x_s) at
-        1, right for white noise; interpolated as logarithms. The first step back to time 0 has none.
+        1, right for white noise; interpolated as logarithms. The last step, to time 0, has none.
     Raises: ValueError for a variance outside [0, 1].
     Source: Ho et al. 2020, algorithm 2 and section 3.2; Nichol & Dhariwal 2021, equation 15.
     """

@@ -77,7 +77,7 @@ def cosine(log_snr_min: float = -15.0, log_snr_max: float = 15.0, *, shift: floa
     """α = cos(πt/2), σ = sin(πt/2), between two log-SNRs: λ = −2 log tan(πt'/2), t' the times of these.
 
     Args:
-      log_snr_min: λ at time 1. log_snr_max: λ at time 0.
+      log_snr_min: λ at time 1, before the shift. log_snr_max: λ at time 0, likewise.
       shift: added to λ; 2 log(64 / d) keeps the noise of images of d pixels a side what it is for 64.
     Raises: ValueError unless log_snr_min < log_snr_max.
     Source: Nichol & Dhariwal 2021, section 3.2; Hoogeboom et al. 2023, "simple diffusion", equations 1 and 3.

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .attention import GLOROT, attention
-from .layers import Conv, Dropout
+from .layers import Conv, Dropout, check_positive
 from .resampling import upscale_nearest
 from .time_embedding import Conditioning, sines_first
 from .torch_names import torch_entry
@@ -31,12 +31,12 @@ ZEROS = nn.initializers.zeros
 class DenoisingUNet(nn.Module):
     """A noisy image and its time -> what the loss asks for: noise, image or velocity. The defaults are for CIFAR-10.
 
-    width: channels of the finest grid; a multiple of 2.
-    multipliers: of the width, for each level; every level has half the grid of the one before.
-    blocks: residual blocks of each level on the way down; there is one more on the way up.
+    width: channels of the finest grid; even, at least 4.
+    multipliers: of the width, for each level, at least 1; every level has half the grid of the one before.
+    blocks: residual blocks of each level on the way down, at least 1; there is one more on the way up.
     attention_levels: levels (from 0, the finest) with attention after each block; the middle always has it. The
       published network has it at level 1, 16×16 of 32×32 pixels.
-    num_heads: of the attention.
+    num_heads: of the attention; they divide the channels of every level that has some, and of the last.
     groups: of GroupNorm, at most; never are they narrower than the 4 channels that the published network has. (Groups
       of a single channel would take away the mean by which the time makes itself known.)
     scale_shift: the time scales and shifts what was normalised; else it is added before.
@@ -92,6 +92,9 @@ class DenoisingUNet(nn.Module):
         return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
     def _check(self, x: jax.Array) -> None:
+        check_positive(self, "blocks", "num_heads", "multipliers")
+        if self.width % 2 or self.width < 4:
+            raise ValueError(f"width is {self.width}; it must be even and at least 4.")
         if x.ndim != 4:
             raise ValueError(f"Images must be [batch, height, width, channel]; they were given as {x.shape}.")
         levels = len(self.multipliers)

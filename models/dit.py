@@ -17,7 +17,7 @@ import numpy as np
 
 from .activations import gelu_tanh
 from .attention import MultiHeadAttention
-from .layers import Dropout
+from .layers import Dropout, check_positive
 from .positions import sincos2d
 from .time_embedding import Conditioning, cosines_first
 from .torch_names import torch_entry
@@ -67,6 +67,7 @@ class DiT(nn.Module):
         Raises: ValueError if x is not of rank 4, patches do not divide it, time or labels do not fit it, or a field is
           not valid.
         """
+        check_positive(self, "patch_size", "width", "depth", "num_heads")
         dtypes: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         condition = Conditioning(
             self.width, cosines_first, FREQUENCIES, self.num_classes, **dtypes, name="conditioning"

@@ -46,6 +46,16 @@ def test_the_bound_is_never_below_the_likelihood_and_tightens_with_steps(images)
     assert -3 * error < gap < 0.03 * 16  # 0.03 nats a pixel, of 5
 
 
+def test_a_flow_that_begins_without_any_image_is_bounded_too(images):
+    x, likelihood = images
+    schedule = diffusion.rectified_flow()
+    times = diffusion.uniform_log_snr_times(schedule, 1000, first=0.999, last=0.01).at[0].set(1.0)
+    bound = bound_of(x, times, schedule)
+    np.testing.assert_array_equal(bound.prior, 0)
+    error = float((bound.nats - likelihood).std()) / len(x) ** 0.5
+    assert -3 * error < bound.nats.mean() - likelihood.mean() < 0.04 * 16  # 0.04 nats a pixel, of 5
+
+
 def test_a_worse_denoiser_has_a_higher_bound(images):
     x, _ = images
     schedule, keys, times = diffusion.linear(), jax.random.split(jax.random.key(1), len(x)), diffusion.uniform_times(50)

@@ -171,6 +171,17 @@ def test_the_larger_variance_adds_the_noise_that_the_forward_step_added(key):
     assert x.var() == pytest.approx(0.3, rel=0.05)
 
 
+@pytest.mark.parametrize("solver", [diffusion.euler, diffusion.heun])
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_guided_velocity_is_solved_for_as_one_that_is_given_each_examples_time(solver, scale, key):
+    predict = lambda x, times, labels: x * times[:, None] + labels[:, None]  # noqa: E731
+    velocity = diffusion.guided(predict, jnp.arange(4), 7, scale)
+    x, times = jax.random.normal(key, (4, 3)), diffusion.uniform_times(3)
+    found = diffusion.sample(solver(velocity), x, times)
+    batched = solver(lambda x, t: velocity(x, jnp.full(4, t)))
+    np.testing.assert_array_equal(found, diffusion.sample(batched, x, times))
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_no_noise_is_added_in_the_step_to_time_0(schedule, key):
     sampler = diffusion.ancestral(lambda x, t: jnp.zeros_like(x), SCHEDULES[schedule], variance=1.0)
