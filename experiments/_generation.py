@@ -7,6 +7,7 @@ of the samples are from those of the test split, next to how far those of the tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,11 @@ class GenerationConfig(ProblemConfig):
 
 
 def at_least(config: GenerationConfig, **least: float) -> None:
-    """Raises: ValueError if a number of the config is below its least."""
+    """Raises: ValueError if a number of the config is below its least, or infinite. A choice of none is no number."""
     for name, lowest in least.items():
-        if getattr(config, name) < lowest:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least {lowest}.")
+        value = getattr(config, name)
+        if value is not None and not lowest <= value < math.inf:
+            raise ValueError(f"{name} is {value}; it must be at least {lowest} and finite.")
 
 
 def draw_curves(folder: Path, names: Mapping[str, str]) -> Figure:
@@ -220,12 +222,22 @@ class Judge:
         Args:
           images: uint8 [n, height, width, channel], n as many as were announced.
           labels: what was asked for, [n], or None.
+        Returns: "recognised", the share of labels that the judge sees, if there are any; how far features are from
+          those of the test split; and of the judge's classes "smallest_class", the share of the rarest among the
+          images, "modes_covered", how many are there at least half as often as if all were equally frequent, and
+          "mode_kl", the divergence of their shares from equal ones in nats (Metz et al. 2017).
         """
         logits, features = self.logits_and_features(images)
         predicted = logits.argmax(-1)
         recognised = {} if labels is None else {"recognised": float((predicted == labels).mean())}
-        smallest = np.bincount(predicted, minlength=logits.shape[-1]).min() / len(predicted)
-        return recognised | self._compared(features) | {"smallest_class": float(smallest)}
+        classes = logits.shape[-1]
+        found = metrics.mode_coverage(predicted, classes, minimum_share=COVERED / classes)
+        coverage = {
+            "smallest_class": float(found.shares.min()),
+            "modes_covered": found.covered,
+            "mode_kl": found.divergence,
+        }
+        return recognised | self._compared(features) | coverage
 
     def references(self) -> dict[str, float]:
         """The same of the training split: what a perfect model would come to."""
@@ -271,6 +283,7 @@ def train_judge(run: Run, config: GenerationConfig) -> Judge:
 
 
 JUDGE_RATE = 0.05
+COVERED = 0.5  # the part of an equal share from which on a class counts as covered: 0.05 of the samples for ten classes
 LEAST_SAMPLES = 4  # an example and its three nearest neighbours, which `metrics.precision_recall` wants
 
 
@@ -289,6 +302,17 @@ def between(first: jax.Array, last: jax.Array, count: int) -> jax.Array:
     """Points on the circle between normal vectors: [count, …]. (The length of a mean would be that of no noise.)"""
     angles = jnp.linspace(0, jnp.pi / 2, count)
     return jnp.stack([jnp.cos(angle) * first + jnp.sin(angle) * last for angle in angles])
+
+
+def between_pairs(encodings: np.ndarray, count: int) -> np.ndarray:
+    """Points on the lines between encodings 0 and 1, 2 and 3, …: [at most 10 pairs, count, …].
+
+    Encodings are no draws of a normal distribution; between such, `between` leads.
+    """
+    pairs = min(10, len(encodings) // 2)
+    ends = encodings[: 2 * pairs].reshape(pairs, 2, 1, *encodings.shape[1:])
+    part = np.linspace(0, 1, count).reshape(1, count, *[1] * (encodings.ndim - 1))
+    return (1 - part) * ends[:, 0] + part * ends[:, 1]
 
 
 def in_batches(function: Callable, *arrays: Any, size: int = EVALUATION_BATCH) -> Any:

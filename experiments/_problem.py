@@ -77,6 +77,7 @@ class Problem:
     where: the layout.
     augment: (key, batch, hyper) -> batch, or None.
     fixed: hyperparameters of the task besides those of the optimizer.
+    optimizer_options: arguments of the optimizer besides those that all have.
     wrap_optimizer: what is put around the optimizer, `train.reduce_on_plateau`.
     """
 
@@ -87,6 +88,7 @@ class Problem:
     task: train.Task
     augment: Callable[[jax.Array, Any, Any], Any] | None = None
     fixed: Mapping[str, float] = field(default_factory=dict)
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
 
     def __post_init__(self):
@@ -96,8 +98,9 @@ class Problem:
         """(rate, hyper) -> the optimizer that the config names."""
         make = train.OPTIMIZERS[self.config.optimizer]
         optimizer = make(
-            learning_rate, hyper["momentum"], weight_decay=hyper["weight_decay"], clip_norm=self.config.clip_norm
-        )
+            learning_rate, hyper["momentum"], weight_decay=hyper["weight_decay"], clip_norm=self.config.clip_norm,
+            **self.optimizer_options,
+        )  # fmt: skip
         return self.wrap_optimizer(optimizer)
 
     def hyper(self, learning_rate: float) -> dict[str, float]:

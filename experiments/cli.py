@@ -57,15 +57,15 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
     )
     if getattr(config, "many_devices", False):
         _use_all_cores()
+    from ..train import Diverged  # brings JAX, which reads the place of its cache once
+
     try:
         module.main(config)
     except (ValueError, FileNotFoundError) as error:
         if not _raised_by_us(error):
             raise
         return _fail(str(error))
-    except ArithmeticError as error:
-        if not _raised_by_us(error):
-            raise
+    except Diverged as error:
         return _fail(str(error), DIVERGED)
     except KeyboardInterrupt as error:
         return _fail(f"Interrupted: {error or 'nothing was saved'}. The same command goes on from there.", STOPPED)

@@ -24,6 +24,7 @@ from ..models.vae import ConvVAE, DenseVAE
 from ._generation import (
     GenerationConfig,
     at_least,
+    between_pairs,
     draw_curves,
     draw_stages,
     in_batches,
@@ -150,15 +151,12 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
     encode = jax.jit(lambda x: train.encode_images(model, variables, x, likelihood=config.likelihood))
     examples = test.arrays()
     means, _ = in_batches(encode, examples["image"])
-    pairs = min(10, len(means) // 2)
-    ends = means[: 2 * pairs].reshape(pairs, 2, -1)
-    part = np.linspace(0, 1, 9)[None, :, None]
-    between = (1 - part) * ends[:, :1] + part * ends[:, 1:]
+    between = between_pairs(means, 9)
     few = means.shape[1] <= 2  # a single latent is the map's first axis
     flat = np.pad(means, ((0, 0), (0, 2 - means.shape[1]))) if few else PCA(2, random_state=0).fit_transform(means)
     images = np.asarray(decode(variables, jnp.asarray(between.reshape(-1, config.latent))))
     return {
-        "interpolation": images.reshape(pairs, 9, *images.shape[1:]),
+        "interpolation": images.reshape(*between.shape[:2], *images.shape[1:]),
         "originals": examples["image"][:10],
         "reconstructions": np.asarray(decode(variables, jnp.asarray(means[:10]))),
         "map": flat[:1000],

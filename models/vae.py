@@ -46,6 +46,13 @@ class VAE(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
+    def check(self, name: str, widths: Sequence[int]) -> None:
+        """Raises: ValueError if `latent`, or one of the widths in the field of this name, is not positive."""
+        if self.latent < 1:
+            raise ValueError(f"latent is {self.latent}; it must be at least 1.")
+        if min(widths, default=1) < 1:
+            raise ValueError(f"{name} is {tuple(widths)}; each must be at least 1.")
+
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Images [batch, height, width, channel] -> (decoded posterior mean, mean, log variance).
 
@@ -88,6 +95,7 @@ class DenseVAE(VAE):
     activation: Activation = nn.relu
 
     def setup(self):
+        self.check("hidden", self.hidden)
         height, width, channels = self.image_shape
         self.encoder = self._perceptron(2 * self.latent, self.hidden)
         self.decoder = self._perceptron(height * width * channels, tuple(reversed(self.hidden)))
@@ -105,6 +113,7 @@ class ConvVAE(VAE):
     features: Sequence[int] = (32, 64)
 
     def setup(self):
+        self.check("features", self.features)
         height, width, channels = self.image_shape
         factor = 2 ** len(self.features)
         if not self.features or height % factor or width % factor:

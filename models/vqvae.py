@@ -394,7 +394,14 @@ class VQVAE(nn.Module):
 
         Raises: as of `encode`.
         """
-        return quantize(self.encode(x), self.quantizer.lookup())[0]
+        return self.nearest_indices(self.encode(x))
+
+    def nearest_indices(self, z: jax.Array) -> jax.Array:
+        """Vectors [batch, rows, columns, code_dim] -> the numbers of their nearest codes, int32 [batch, rows, columns].
+
+        Raises: ValueError if the vectors are of another width.
+        """
+        return quantize(z, self.quantizer.lookup())[0]
 
     def decode_indices(self, indices: jax.Array) -> jax.Array:
         """Codes' numbers in [0, num_codes), [batch, rows, columns] -> outputs [batch, height, width, channel].

@@ -1,6 +1,8 @@
 """The command as a user meets it: lists, helps, runs, and says what is wrong in one message."""
 
+import importlib
 import json
+import types
 
 import pytest
 from etude.experiments import cli
@@ -71,3 +73,10 @@ def test_a_range_test_by_name_writes_curve_and_figure(capsys, tmp_path):
     lines = (tmp_path / "run" / "range_test.csv").read_text().splitlines()
     assert lines[0] == "learning_rate,loss_seed0"
     assert (tmp_path / "run" / "figures" / "range_test.png").exists()
+
+
+def test_an_arithmetic_mistake_of_our_own_is_a_defect_and_no_divergence(monkeypatch, tmp_path):
+    ours = types.FunctionType((lambda config: 1 / 0).__code__, {"__name__": "etude.experiments.resnet"})
+    monkeypatch.setattr(importlib.import_module("etude.experiments.resnet"), "main", ours)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["resnet", "--out", str(tmp_path / "run")])

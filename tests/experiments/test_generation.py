@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from etude import train
+from etude import models, train
 from etude.experiments import _generation, diffusion, gan, vae, vqvae
 from etude.experiments._population import PopulationConfig
 from PIL import Image
@@ -53,6 +53,8 @@ def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, 
         (gan, {"accumulate": 2}, "accumulate is of no use"),
         (gan, {"population": PopulationConfig(learning_rate="1e-3,1e-4")}, "can't choose a setting"),
         (gan, {"penalty_weight": -1.0}, "penalty_weight is -1.0"),
+        (gan, {"penalty_weight": math.nan}, "penalty_weight is nan"),
+        (vae, {"beta": math.inf}, "beta is inf"),
         (vqvae, {"commitment": -1.0}, "commitment is -1.0"),
         (vqvae, {"codebook_decay": 1.5}, "codebook_decay is 1.5"),
         (vqvae, {"epochs": 0}, "epochs is 0"),
@@ -80,7 +82,7 @@ def test_a_data_set_of_few_examples_is_enough(tmp_path, experiment):
         experiment.PRESETS["smoke"], data=f"folder:{tmp_path / 'images'}", samples=4, batch_size=8, epochs=1,
         out=tmp_path / "run", judge="mlp", population=PopulationConfig(),
     )  # fmt: skip
-    assert experiment.main(config).figures
+    assert "figures/interpolation.png" in experiment.main(config).figures
 
 
 def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
@@ -88,6 +90,63 @@ def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
     answers = np.eye(32)[predicted], np.random.default_rng(0).normal(size=(64, 3))
     judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
     assert judge.report(np.zeros((64, 1, 1, 1), np.uint8), predicted)["smallest_class"] == 1 / 32
+
+
+def test_a_judge_counts_the_classes_that_samples_cover():
+    predicted = np.array([0] * 88 + [1] * 5 + [2] * 4 + [3] * 3)  # of ten classes, of which two have a share of 0.05
+    answers = np.eye(10)[predicted], np.random.default_rng(0).normal(size=(100, 3))
+    judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
+    found = judge.report(np.zeros((100, 1, 1, 1), np.uint8))
+    assert (found["smallest_class"], found["modes_covered"]) == (0, 2)
+    assert found["mode_kl"] == pytest.approx(sum(p * math.log(10 * p) for p in (0.88, 0.05, 0.04, 0.03)))
+
+
+def test_lines_between_pairs_begin_and_end_at_the_encodings():
+    encodings = np.random.default_rng(0).normal(size=(5, 2, 3))
+    points = _generation.between_pairs(encodings, 4)
+    assert points.shape == (2, 4, 2, 3)
+    np.testing.assert_array_equal(points[:, 0], encodings[[0, 2]])
+    np.testing.assert_array_equal(points[:, -1], encodings[[1, 3]])
+    np.testing.assert_allclose(points[1, 1], (2 * encodings[2] + encodings[3]) / 3, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("chosen", "decay"), [(0.9, 0.9), (None, 0.999)])
+def test_the_second_moment_of_both_players_decays_as_the_config_says(chosen, decay):
+    problem, _ = gan.problem_of(replace(gan.PRESETS["smoke"], second_momentum=chosen))
+    params = {"generator": np.zeros(1), "discriminator": np.zeros(1)}
+    optimizer = problem.make_optimizer(1.0, problem.hyper(1.0))
+    state, updates = optimizer.init(params), params
+    for gradient in (1.0, 3.0):
+        gradients = {player: np.full(1, gradient) for player in params}
+        updates, state = optimizer.update(gradients, state, params)
+    second = (1 - decay) * (decay * 1**2 + 3**2) / (1 - decay**2)  # Kingma & Ba 2015, algorithm 1; β1 is 0
+    for player in params:
+        np.testing.assert_allclose(updates[player], -3 / math.sqrt(second), rtol=1e-4)  # 1 − 0.999² in float32
+
+
+def test_the_paper_preset_is_the_game_of_the_paper():
+    paper = replace(gan.PRESETS["paper"], data="digits", parallel="jit")
+    _, generator = gan.problem_of(paper)
+    assert models.count_parameters(generator.clone(image_shape=(32, 32, 3)), (paper.latent,)) == 4_276_739
+    assert (paper.width, paper.momentum, paper.second_momentum) == (128, 0.0, 0.9)
+    assert paper.epochs * (45_000 // paper.batch_size) == pytest.approx(50_000, rel=0.01)
+
+
+def test_the_paper_preset_of_codes_has_the_steps_of_the_paper():
+    paper = vqvae.PRESETS["paper"]
+    assert paper.epochs * (45_000 // paper.batch_size) == pytest.approx(250_000, rel=0.01)
+
+
+def test_the_ends_of_an_interpolation_are_the_reconstructions():
+    problem, model = vqvae.problem_of(vqvae.PRESETS["smoke"])
+    # As a checkpoint gives them, in arrays of NumPy.
+    variables = jax.tree.map(np.asarray, problem.state(1e-3).variables)
+    images = problem.validation.read(np.arange(5))["image"]
+    path = vqvae.interpolation(model, variables, images)
+    assert path.shape == (2, 9, *images.shape[1:])
+    codes = train.images_to_codes(model, variables, images)
+    ends = np.asarray(train.codes_to_images(model, variables, codes))
+    np.testing.assert_array_equal(path[:, [0, -1]].reshape(4, *images.shape[1:]), ends[:4])
 
 
 def test_a_single_latent_is_the_first_axis_of_the_map(tmp_path):

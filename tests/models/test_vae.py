@@ -104,6 +104,20 @@ def test_a_convolutional_model_without_convolutions_is_refused():
         ConvVAE(features=()).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (DenseVAE(latent=0), "latent is 0"),
+        (DenseVAE(hidden=(8, -1)), r"hidden is \(8, -1\)"),
+        (ConvVAE(latent=-1), "latent is -1"),
+        (ConvVAE(features=(0, 8)), r"features is \(0, 8\)"),
+    ],
+)
+def test_widths_that_are_not_positive_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+
+
 def test_images_and_latents_of_another_shape_are_refused(model, variables, images):
     with pytest.raises(ValueError, match=r"\[batch, 8, 12, 3\].*\(4, 12, 8, 3\)"):
         model.apply(variables, images.swapaxes(1, 2))

@@ -312,6 +312,8 @@ def test_what_does_not_fit_is_refused(model, variables, images):
         model.apply(variables, images[:, :6])
     with pytest.raises(ValueError, match=r"width, 3\].*\(4, 8, 12, 1\)"):
         model.apply(variables, images[..., :1])
+    with pytest.raises(ValueError, match="must be of one width"):
+        model.apply(variables, jnp.zeros((1, 2, 3, 1)), method="nearest_indices")
     with pytest.raises(ValueError, match="integers"):
         model.apply(variables, jnp.zeros((1, 2, 3)), method="decode_indices")
     with pytest.raises(ValueError, match="halvings is 0"):
