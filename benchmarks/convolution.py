@@ -187,7 +187,7 @@ def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
     # Blocks under `nn.scan` are a loop too, which `lax.conv` does not bear.
     unrolled = partial(nn.scan, unroll=1 if convolve is conv or loop > 1 else 100)
     with mock.patch.object(layers, "conv", convolve), mock.patch.object(nn, "scan", unrolled):
-        take()
+        jax.block_until_ready(take())  # or what is timed next begins while this still runs
     return lambda: seconds_of(take) / loop
 
 

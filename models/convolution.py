@@ -17,10 +17,8 @@ import jax.core
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import PartitionSpec
 
 Pair = tuple[int, int]
-BATCH_AXIS = "batch"  # of a mesh, set by `jax.set_mesh`, over whose devices the compiler spreads the batch
 FEWEST_CHANNELS = 4  # of a group that is worth a convolution of its own on a CPU
 
 
@@ -210,22 +208,16 @@ def _input_gradient_by_phases(shape, kernel, g, window: Window):
 
 
 def _kernel_gradient(x, shape, g, window: Window):
-    """dL/dw[k, l] = Σ x[i·stride + k, j·stride + l]ᵀ g[i, j], on each device over its part of the batch.
+    """dL/dw[k, l] = Σ x[i·stride + k, j·stride + l]ᵀ g[i, j].
 
-    Where the compiler spreads the batch over the axis `BATCH_AXIS` of a mesh, each device is told to look at its own
-    part: the compiler would take the loop over the batch for one that all devices run together.
+    Part by part of the batch, but not where the compiler spreads it over a mesh that `jax.set_mesh` tells of: it would
+    take the loop over the parts for one that all devices run together. A device that sees its own part, as within
+    `shard_map` and `pmap`, may cut it.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.size == 1 or len(mesh.manual_axes) == len(mesh.axis_names):
-        return _sum_over_parts(x, shape, g, window).astype(g.dtype)
-    if mesh.auto_axes != (BATCH_AXIS,) or mesh.manual_axes or len(x) % mesh.size:
+    if mesh.size > 1 and len(mesh.manual_axes) < len(mesh.axis_names):
         return _sum_over_batch(x, shape, g, window)
-
-    def of_device(x, g):
-        return jax.lax.psum(_sum_over_parts(x, shape, g, window), BATCH_AXIS).astype(g.dtype)
-
-    batch = PartitionSpec(BATCH_AXIS)
-    return jax.shard_map(of_device, mesh=mesh, in_specs=(batch, batch), out_specs=PartitionSpec())(x, g)
+    return _sum_over_parts(x, shape, g, window)
 
 
 PART = 2**17  # entries of the larger of x and g that a core's caches hold besides what a convolution makes of them
@@ -251,7 +243,7 @@ def _sum_over_parts(x, shape, g, window: Window):
     total = _sum_over_batch(x[:begin], shape, g[:begin], window)
     total = total.astype(jnp.promote_types(total.dtype, jnp.float32))
     stacked = tuple(array[begin:].reshape(-1, size, *array.shape[1:]) for array in (x, g))
-    return jax.lax.scan(add, total, stacked)[0]
+    return jax.lax.scan(add, total, stacked)[0].astype(g.dtype)
 
 
 def _sum_over_batch(x, shape, g, window: Window):

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ..models.convolution import BATCH_AXIS
 from .step import Step
 
-AXIS = BATCH_AXIS
+AXIS = "batch"
 MODES = ("jit", "data", "fsdp", "pmap")
 
 
@@ -149,7 +148,7 @@ def _mesh(devices: Sequence[Any], state_rule: Callable[[Any, Mesh], NamedShardin
             if compiled is None:
                 shardings = jax.tree.map(lambda x: x.sharding, state)
                 compiled = jax.jit(function, donate_argnums=0, out_shardings=(shardings, everywhere))
-            with jax.set_mesh(mesh):  # for what wants each device to look at its own part of the batch
+            with jax.set_mesh(mesh):  # for what is computed otherwise where the batch is spread
                 return compiled(state, *arguments)
 
         return call
