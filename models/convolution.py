@@ -155,11 +155,27 @@ def _batched(arguments, axes, *, window: Window):
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
-CONV.def_impl(jax.jit(lax_conv, static_argnames="window"))
+def _on_cpu(x, kernel, *, window: Window):
+    """XLA's CPU has no fast code for a kernel larger than its image, whatever the padding: so pad first.
+
+    (366 against 7 ms for 512 to 512 channels on 64 × 2 × 2; and a kernel's gradient has the size of the result for its
+    own kernel.) The barrier keeps XLA from taking the padding into the convolution again.
+    """
+    reach = [(size - 1) * step + 1 for size, step in zip(kernel.shape[:2], window.kernel_dilation, strict=True)]
+    sizes = [(size - 1) * step + 1 for size, step in zip(x.shape[1:3], window.x_dilation, strict=True)]
+    if reach[0] > sizes[0] or reach[1] > sizes[1]:
+        margins = [(*pads, step - 1) for pads, step in zip(window.padding, window.x_dilation, strict=True)]
+        x = jax.lax.optimization_barrier(jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)]))
+        window = Window(window.strides, ((0, 0), (0, 0)), kernel_dilation=window.kernel_dilation)
+    return lax_conv(x, kernel, window)
+
+
+CONV.def_impl(jax.jit(convolve, static_argnames="window"))
 CONV.def_abstract_eval(_shape)
 ad.defbilinear(CONV, _transposed_for_x, _transposed_for_kernel)
 batching.primitive_batchers[CONV] = _batched
 mlir.register_lowering(CONV, mlir.lower_fun(lax_conv, multiple_results=False))
+mlir.register_lowering(CONV, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu")
 
 
 def input_gradient(shape: Sequence[int], kernel: jax.Array, g: jax.Array, window: Window) -> jax.Array:

@@ -19,6 +19,9 @@ SHAPES = [  # height, width, kernel, stride, padding
     (12, 11, 5, 4, ((2, 2), (2, 2))),
     (9, 8, 3, 2, ((-1, 2), (1, -2))),
     (2, 6, 3, 2, "VALID"),
+    (2, 6, 5, 1, ((2, 2), (2, 2))),  # kernels larger than their images
+    (1, 1, 3, 1, "SAME"),
+    (3, 4, 5, 2, ((3, -1), (2, 2))),
 ]
 
 
