@@ -6,17 +6,21 @@ BIN := .venv/bin
 # Compiled programs are kept here between runs of the tests; deleting it is always safe.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: demo test test-all lint format clean help
+.PHONY: demo check test test-all test-oldest lint format clean help
 
 help:
 	@echo "make demo      train a small ResNet on real digits: about a minute, ends with figures"
-	@echo "make test      the tests, on both cores"
-	@echo "make test-all  the slow tests too"
+	@echo "make check     what a change must pass: lint, then test"
 	@echo "make lint      ruff and the type checker;  make format puts the code in form"
-	@echo "make clean     remove .venv, caches and build products (never runs/)"
+	@echo "make test      the tests, on both cores; the examples of docstrings, README and docs are among them"
+	@echo "make test-all  the slow tests too"
+	@echo "make test-oldest  the tests with the oldest libraries that pyproject.toml allows (makes .venv-oldest)"
+	@echo "make clean     remove both environments, caches and build products (never runs/)"
 
 demo: .venv/installed
 	$(BIN)/etude resnet --preset demo
+
+check: lint test
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
@@ -24,7 +28,11 @@ test: .venv/installed-test
 test-all: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/installed-test
+test-oldest: .venv-oldest/installed
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax-oldest \
+	  .venv-oldest/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: .venv/installed-test .venv/types/etude
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -46,5 +54,15 @@ format: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ .venv/installed
 
+.venv-oldest/installed: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/oldest.txt -e '.[test]'
+	@touch $@
+
+# The type checker knows no import hook of an editable install: it finds the package here.
+.venv/types/etude: | .venv/bin/python
+	@mkdir -p .venv/types
+	ln -s ../.. $@
+
 clean:
-	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ Equal blocks run under `nn.scan`, so that the compiler sees one of them whatever
 compiling of the whole step (forward, backward, SGD with momentum) are timed, interleaved, without any cache.
 
 Read: `ratio` is the deepest network's median over the shallowest one's; the target is <= 1.5. The last line shows
-that the deepest network initialises and takes a step.
+that the deepest network initializes and takes a step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etude import models, schedules, train
+from etude import models, schedules, tasks, train
 
 BATCH = 8
 
@@ -82,14 +82,14 @@ def main() -> None:
     began = time.perf_counter()
     state, metrics = jax.block_until_ready(step(initial(), batch))
     print(
-        f"{family.name(blocks[-1])}: initialised and took step {int(state.step)} on {BATCH} images in "
-        f"{time.perf_counter() - began:.1f} s, loss {float(metrics['loss']):.3f}"
+        f"{family.name(blocks[-1])}: initialized and took step {int(state.step)} on {BATCH} images in "
+        f"{time.perf_counter() - began:.1f} s, loss {float(metrics['loss'].value):.3f}"
     )
 
 
 def _compile(model: nn.Module):
     """(compiled training step, function that makes its state, a batch) of a network."""
-    task = train.classification(model, (32, 32, 3), preprocess=lambda x: x / 255.0)
+    task = tasks.classification(model, (32, 32, 3), preprocess=lambda x: x / 255.0)
 
     def optimizer(learning_rate, hyper):
         return train.sgd(learning_rate, weight_decay=hyper["weight_decay"])

@@ -29,9 +29,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etude import diffusion, models, schedules, train
-from etude.models import layers
-from etude.models.convolution import conv
+from etude import diffusion, models, schedules, tasks, train
+from etude.models.layers import conv, convolution
 
 LAYERS = [  # batch, size, channels, features, kernel, stride, padding
     (128, 28, 1, 16, 3, 1, 1),
@@ -155,10 +154,10 @@ def layer(convolve, batch, size, channels, features, kernel, stride, padding, lo
 def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
     """A function that takes a training step and says how long it took."""
     model = models.create(name, **fields)
-    if models.takes_time(model):
-        task = train.denoising(model, image, schedule=diffusion.cosine(), prediction="epsilon")
+    if models.entry(name).role == "denoiser":
+        task = tasks.denoising(model, image, schedule=diffusion.cosine(), prediction="epsilon")
     else:
-        task = train.classification(model, image, preprocess=lambda images: images / 255.0)
+        task = tasks.classification(model, image, preprocess=lambda images: images / 255.0)
 
     def optimizer(learning_rate, hyper):
         return train.sgd(learning_rate, momentum=0.9, nesterov=True, weight_decay=hyper["weight_decay"])
@@ -171,14 +170,16 @@ def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
         "index": jnp.arange(batch),
     }
     state = jax.jit(partial(train.create_state, task, optimizer))(jax.random.key(0), {"weight_decay": 5e-4})
-    where = train.layout(parallel)
-    state, examples = where.place_state(state), where.place_batch(examples, 0)
+    layout = train.make_layout(parallel)
+    state, examples = layout.place_state(state), layout.place_batch(examples, 0)
 
     def run(state, examples):
-        once = lambda state, _: step(state, examples)  # noqa: E731
+        def once(state, _):
+            return step(state, examples)
+
         return once(state, None) if loop == 1 else jax.lax.scan(once, state, None, length=loop)
 
-    compiled = where.compile(run, ("batch",))
+    compiled = layout.compile(run, ("state", "batch"), ("state", "members"))
 
     def take():
         nonlocal state
@@ -187,7 +188,7 @@ def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
 
     # Blocks under `nn.scan` are a loop too, which `lax.conv` does not bear.
     unrolled = partial(nn.scan, unroll=1 if convolve is conv or loop > 1 else 100)
-    with mock.patch.object(layers, "conv", convolve), mock.patch.object(nn, "scan", unrolled):
+    with mock.patch.object(convolution, "conv", convolve), mock.patch.object(nn, "scan", unrolled):
         jax.block_until_ready(take())  # or what is timed next begins while this still runs
     return lambda: seconds_of(take) / loop
 

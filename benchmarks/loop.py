@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 
 import jax
-from etude import train
-from etude.experiments import resnet
-from etude.experiments._classification import ClassificationProblem
+import numpy as np
+from etude import lab, train
 
 
 def main() -> None:
@@ -33,10 +32,15 @@ def main() -> None:
 
     print(f"{options.model} on {options.data}, batch {options.batch_size}, {jax.devices()[0].device_kind}")
     for feed in ("resident", "stream"):
-        config = resnet.Config(
-            model=options.model, data=options.data, data_dir=options.data_dir, batch_size=options.batch_size, feed=feed
-        )
-        bare, fitted = _timers(ClassificationProblem.of(config), options.epochs)
+        training = lab.classification(
+            data=lab.DataOptions(options.data, options.data_dir),
+            model=options.model,
+            batch=lab.BatchOptions(options.batch_size, feed),
+            optimizer=lab.OptimizerOptions(),
+            update=lab.UpdateOptions(),
+            augmentation=lab.AugmentationOptions(),
+        ).training
+        bare, fitted = _timers(training, options.epochs)
         bare(), fitted()  # compiles
         pairs = [(bare(), fitted()) for _ in range(options.repeats)]
         ratios = [fit / alone for alone, fit in pairs]
@@ -47,21 +51,21 @@ def main() -> None:
         )
 
 
-def _timers(problem: ClassificationProblem, epochs: int):
+def _timers(training: lab.Training, epochs: int):
     """(bare, fitted): functions that train for some epochs and return their steps per second."""
 
     def schedule(hyper):
         return lambda step: hyper["learning_rate"]
 
-    state = problem.state(0.01)
-    feed = problem.feed(schedule)
-    steps = epochs * feed.steps_per_epoch
-    compiled = train.compile_step(problem.step(schedule))
-    rows = problem.train.read(range(problem.config.batch_size))
-    batch = compiled.layout.place_batch(rows | {"index": jax.numpy.arange(problem.config.batch_size)}, 0)
+    start, layout = training.start(training.members(0.01), schedule, training.steps(epochs)), training.layout
+    steps = training.steps(epochs)
+    step = training.make_step(training.task, training.make_optimizer, schedule, augment=training.augment)
+    compiled = layout.compile(step, ("state", "batch"), ("state", "members"))
+    count = training.batch.batch_size
+    batch = layout.place_batch(training.source.read(np.arange(count)) | {"index": np.arange(count)}, 0)
 
     def bare() -> float:
-        placed = jax.block_until_ready(compiled.place(state))
+        placed = jax.block_until_ready(layout.place_state(start.state))
         began = time.perf_counter()
         for _ in range(steps):
             placed, metrics = compiled(placed, batch)
@@ -73,7 +77,7 @@ def _timers(problem: ClassificationProblem, epochs: int):
             checkpoints = train.Checkpoints(Path(folder) / "checkpoints")
             journal = train.Journal(Path(folder))
             began = time.perf_counter()
-            train.fit(state, feed, problem.where, epochs=epochs, checkpoints=checkpoints, journal=journal)
+            train.fit(start.state, start.feed, layout, epochs=epochs, checkpoints=checkpoints, journal=journal)
             seconds = time.perf_counter() - began
             checkpoints.close()
         return steps / seconds

@@ -24,9 +24,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from etude import schedules, train
-from etude.experiments._classification import ClassificationConfig, ClassificationProblem
-from etude.train.feed import epoch_batches, stretch
+from etude import data, lab, schedules, train
+from etude.train.feed import scan_steps
 
 PROBLEMS = {  # model, data set, epochs
     "mlp, digits": ("mlp", "digits", 80),
@@ -41,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="passes through the data; by default those of the problem")
     parser.add_argument("--only", choices=list(PROBLEMS), nargs="+", default=list(PROBLEMS))
     parser.add_argument("--torch", help="a Python that has torch; without it there is no such column")
     options = parser.parse_args()
@@ -52,13 +52,21 @@ def main() -> None:
 
 
 def compare(name: str, options: argparse.Namespace) -> None:
-    model, data, epochs = PROBLEMS[name]
-    problem = ClassificationProblem.of(ClassificationConfig(model=model, data=data, data_dir=options.data_dir, shift=0))
-    problem = replace(problem, train=replace(problem.train, records=InMemory(problem.train.arrays())))
-    steps = epochs * (len(problem.train) // problem.config.batch_size)
-    members = train.grid(SEEDS, {k: RATES if k == "learning_rate" else [v] for k, v in problem.hyper(0.0).items()})
+    model, data_set, epochs = PROBLEMS[name]
+    epochs = options.epochs or epochs
+    training = lab.classification(
+        data=lab.DataOptions(data_set, options.data_dir),
+        model=model,
+        batch=lab.BatchOptions(),
+        optimizer=lab.OptimizerOptions(),
+        update=lab.UpdateOptions(),
+        augmentation=lab.AugmentationOptions(shift=0),
+    ).training
+    training = replace(training, source=replace(training.source, records=InMemory(training.source.arrays())))
+    steps = training.steps(epochs)
+    members = train.grid(SEEDS, {"learning_rate": RATES, **{name: [value] for name, value in training.hyper.items()}})
 
-    population, sequential = Population(problem, members, epochs), Sequential(problem, members, epochs)
+    population, sequential = Population(training, members, epochs), Sequential(training, members, epochs)
     first = population.seconds(), sequential.seconds()
     rest = [(population.seconds(), sequential.seconds()) for _ in range(options.repeats)]
     warm = [statistics.median(each) for each in zip(*rest, strict=True)]
@@ -69,7 +77,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
     if options.torch:
         with tempfile.TemporaryDirectory() as folder:
             examples = Path(folder) / "examples.npz"
-            np.savez(examples, **problem.train.arrays())
+            np.savez(examples, **training.source.arrays())
             told = {"model": model, "steps": steps, "rates": RATES, "seeds": len(SEEDS), "batch": 64}
             script = Path(__file__).parent / "peers" / "torch_runs.py"
             command = [options.torch, str(script), str(examples), json.dumps(told)]
@@ -95,24 +103,22 @@ class InMemory:
 class Population:
     """The 60 runs as one."""
 
-    def __init__(self, problem: ClassificationProblem, members: train.Members, epochs: int):
-        self._problem, self._members, self._epochs = problem, members, epochs
-        self._built = None
-
-    @property
-    def placement(self) -> train.Placement:
-        assert self._built is not None
-        return self._built.where.placement
+    def __init__(self, training: lab.Training, members: train.Members, epochs: int):
+        self._training, self._members, self._epochs = training, members, epochs
+        self._start: lab.Start | None = None
+        self.placement: dict[str, int] = {}
 
     def seconds(self) -> float:
         """Of all runs; the first time, with compilation and the measurement of the modes."""
         began = time.perf_counter()
-        if self._built is None:
-            steps = self._epochs * (len(self._problem.train) // self._problem.config.batch_size)
+        if self._start is None:
             with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "placement.json"
-                self._built = self._problem.population(self._members, schedule, steps, file)
-        placed, feed, done, reads = self._built.place(), self._built.feed, 0, []
+                file, steps = Path(folder) / "placement.json", self._training.steps(self._epochs)
+                population = lab.SeedsOptions(seeds=len(SEEDS))
+                self._start = self._training.start(self._members, schedule, steps, population=population, file=file)
+                self.placement = json.loads(file.read_text(encoding="utf-8"))
+        layout, feed = self._start.layout, self._start.feed
+        placed, done, reads = layout.place_state(self._start.state), 0, []
         while done < self._epochs * feed.steps_per_epoch:
             count = min(feed.most, feed.steps_per_epoch - done % feed.steps_per_epoch)
             placed, read = feed.advance(placed, done, count)
@@ -127,26 +133,27 @@ class Population:
 class Sequential:
     """The 60 runs one after another, by one compiled loop over the steps of an epoch."""
 
-    def __init__(self, problem: ClassificationProblem, members: train.Members, epochs: int):
-        self._problem, self._members, self._epochs = problem, members, epochs
+    def __init__(self, training: lab.Training, members: train.Members, epochs: int):
+        self._training, self._members, self._epochs = training, members, epochs
         self._built = None
 
     def seconds(self) -> float:
         """Of all runs; the first time, with compilation."""
-        problem, batch_size = self._problem, self._problem.config.batch_size
+        training, source = self._training, self._training.source
         began = time.perf_counter()
+        steps = training.steps(1)
         if self._built is None:
-            steps = len(problem.train) // batch_size
-            compiled = jax.jit(stretch(problem.step(schedule), steps), donate_argnums=0)
-            create = train.compile_create(problem.task, problem.make_optimizer)
-            self._built = compiled, create, jax.device_put(problem.train.arrays()), steps
-        compiled, create, examples, steps = self._built
+            step = training.make_step(training.task, training.make_optimizer, schedule)
+            compiled = jax.jit(scan_steps(step, steps), donate_argnums=0)
+            create = train.compile_create(training.task, training.make_optimizer)
+            self._built = compiled, create, jax.device_put(source.arrays())
+        compiled, create, examples = self._built
         rows: list = []
         for i, seed in enumerate(self._members.seeds.tolist()):
             state = create(jax.random.key(seed), {name: values[i] for name, values in self._members.hyper.items()})
             for epoch in range(self._epochs):
-                order = jax.device_put(epoch_batches(problem.train, batch_size, seed, epoch))
-                state, metrics = compiled(state, examples, order, epoch * steps, steps)
+                order = data.epoch_batches(seed, epoch, len(source), training.batch.batch_size, drop_remainder=True)
+                state, metrics = compiled(state, examples, jax.device_put(order[None]), 0, epoch * steps, steps)
                 rows.append(metrics)
             jax.block_until_ready(state)
         jax.device_get(rows)

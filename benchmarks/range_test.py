@@ -15,15 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
-from etude import metrics, schedules, train
-from etude.experiments._classification import ClassificationConfig, ClassificationProblem, range_test
-from etude.experiments._population import PopulationConfig
-from etude.experiments._problem import EVALUATION_BATCH, load
+from etude import lab, metrics
+from etude.experiments import lr_range_test
 
 TASKS = {  # data set -> (epochs, seeds of the grid)
     "digits": (40, 8),
@@ -38,65 +35,81 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--models", nargs="+", default=["mlp"])
     parser.add_argument("--data", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--epochs", type=int, help="passes through the data; by default those of the task")
+    parser.add_argument("--seeds", type=int, help="seeds of tests and grid; by default 8, and those of the task")
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     print("| data | model | optimizer | suggestion | spread | steepest | best of grid | test, suggestion |", end="")
     print(" test, steepest | test, best | below best |\n|" + "---|" * 11, flush=True)
-    for data in options.data:
+    for name in options.data:
         for model in options.models:
             for optimizer in OPTIMIZERS:
-                config = ClassificationConfig(
-                    data=data, data_dir=options.data_dir, model=model, optimizer=optimizer,
-                    population=PopulationConfig(seeds=8),
-                )  # fmt: skip
-                print(row(config), flush=True)
+                print(row(lab.DataOptions(name, options.data_dir), model, optimizer, options), flush=True)
 
 
-def row(config: ClassificationConfig) -> str:
-    problem = ClassificationProblem.of(config)
-    epochs, seeds = TASKS[config.data]
-    found: dict[str, list[metrics.RangeTest]] = {}
+def row(data: lab.DataOptions, model: str, optimizer: str, options: argparse.Namespace) -> str:
+    epochs, seeds = TASKS[data.data]
+    epochs, seeds = options.epochs or epochs, options.seeds or seeds
+    training = lab.classification(
+        data=data,
+        model=model,
+        batch=lab.BatchOptions(),
+        optimizer=lab.OptimizerOptions(optimizer),
+        update=lab.UpdateOptions(),
+    ).training
     with tempfile.TemporaryDirectory() as folder:
-        for name, (low, high) in ENDS.items():
-            rates, losses = range_test(problem, low, high, 30, Path(folder) / f"{name}.csv", train.Journal())
-            found[name] = [metrics.range_test(rates, each) for each in losses.T]
-    suggested = {name: np.array([test.suggestion for test in tests], float) for name, tests in found.items()}
-    everything = np.concatenate(list(suggested.values()))
-    suggestion = float(np.exp(np.log(suggested["as given"]).mean()))
-    steepest = float(np.exp(np.mean([np.log(test.steepest) for test in found["as given"]])))
-
-    centre = OPTIMIZERS[config.optimizer]
-    grid = [2.0**k for k in range(centre - 7, centre + 9)]
-    problem = replace(problem, config=replace(config, population=PopulationConfig(seeds=seeds)))
-    hyper = {name: [value] for name, value in problem.hyper(0.0).items()} | {
-        "learning_rate": [*grid, suggestion, steepest]
-    }
-    total = epochs * (len(problem.train) // config.batch_size)
-    with tempfile.TemporaryDirectory() as folder:
-        population = problem.population(
-            train.grid(range(seeds), hyper),
-            lambda hyper: schedules.warmup_cosine(hyper["learning_rate"], round(0.1 * total), total),
-            total,
-            Path(folder) / "placement.json",
-        )
-
-    def evaluator(source):
-        return train.population_evaluator(problem.task, source, population.where, batch_size=EVALUATION_BATCH)
-
-    fitted = train.fit_population(
-        population.initial, population.feed, population.where, epochs=epochs, validate=evaluator(problem.validation),
-        better=lambda validation: (validation["accuracy"], -validation["loss"]),
-    )  # fmt: skip
+        suggested, suggestion, steepest = suggestions(training, Path(folder), options.seeds or 8)
+        grid = [2.0**k for k in range(OPTIMIZERS[optimizer] - 7, OPTIMIZERS[optimizer] + 9)]
+        population = lab.SeedsOptions(seeds=seeds)
+        rates = lab.GridOptions(learning_rate=",".join(str(rate) for rate in [*grid, suggestion, steepest]))
+        with open_run(Path(folder) / "grid") as run:
+            trained = lab.fit(
+                run,
+                training,
+                training.members(1.0, population, rates),
+                lab.warmup_cosine(training.steps(epochs)),
+                epochs,
+                population=population,
+                better=lab.more_accurate,
+            )
+    fitted = trained.fitted
     validation = fitted.at_best("validation", "accuracy").reshape(-1, seeds).mean(1)
-    test = evaluator(load(config, "test"))(population.where.place(fitted.best))["accuracy"].reshape(-1, seeds)
+    test = trained.measure(fitted.best, lab.load(data, "test"))["accuracy"].reshape(-1, seeds)
     test = np.where(fitted.diverged_at.reshape(-1, seeds) < 0, test, np.nan).mean(1)
     best = int(np.nanargmax(validation[: len(grid)]))
     cells = [
-        config.data, config.model, config.optimizer, f"{suggestion:.2g}", f"{everything.max() / everything.min():.2f}",
-        f"{steepest:.2g}", f"{grid[best]:.2g}", f"{test[-2]:.2%}", f"{test[-1]:.2%}", f"{test[best]:.2%}",
+        data.data,
+        model,
+        optimizer,
+        f"{suggestion:.2g}",
+        f"{suggested.max() / suggested.min():.2f}",
+        f"{steepest:.2g}",
+        f"{grid[best]:.2g}",
+        f"{test[-2]:.2%}",
+        f"{test[-1]:.2%}",
+        f"{test[best]:.2%}",
         f"{test[best] - test[-2]:+.2%}",
-    ]  # fmt: skip
+    ]
     return "| " + " | ".join(cells) + " |"
+
+
+def suggestions(training: lab.Training, folder: Path, seeds: int) -> tuple[np.ndarray, float, float]:
+    """(suggestions of all seeds and ranges, the suggestion of the range as given, its steepest descent)."""
+    found: dict[str, list[metrics.RangeTest]] = {}
+    for name, (low, high) in ENDS.items():
+        with open_run(folder / name) as run:
+            swept = lab.RangeTestOptions(None, low, high, 30)
+            rates, losses = lab.range_test(run, training, swept, lab.SeedsOptions(seeds=seeds))
+            found[name] = [metrics.range_test(rates, each) for each in losses.T]
+    everything = np.array([test.suggestion for tests in found.values() for test in tests], float)
+    suggested = np.array([test.suggestion for test in found["as given"]], float)
+    steepest = np.array([test.steepest for test in found["as given"]], float)
+    return everything, float(np.exp(np.log(suggested).mean())), float(np.exp(np.log(steepest).mean()))
+
+
+def open_run(folder: Path):
+    """A run in a folder, for its journal and its tables."""
+    return lab.open_run("range_test", lab.override(lr_range_test.Config(), out=folder))
 
 
 if __name__ == "__main__":

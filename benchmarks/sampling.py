@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etude import diffusion
-from etude.experiments.diffusion import PRESETS, SAMPLERS, SCHEDULES, denoiser, problem_of
-from etude.train import compile_create
+from etude.experiments.diffusion import PRESETS, SAMPLERS, SCHEDULES, denoiser, denoising
 
 
 def main() -> None:
@@ -30,10 +29,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     config = PRESETS["demo"]
-    problem, model = problem_of(config)
-    state = compile_create(problem.task, problem.make_optimizer)(jax.random.key(0), problem.hyper(0.0))
+    training, model = denoising(config)
+    state = training.state(training.members(1e-3))
     schedule, times = SCHEDULES[config.schedule](), diffusion.uniform_times(options.steps)
-    classes, shape = len(problem.train.classes), problem.train.element_spec["image"].shape
+    classes, shape = len(training.source.classes), training.source.element_spec["image"].shape
     x = jax.random.normal(jax.random.key(1), (options.batch, *shape))
     labels = jnp.arange(options.batch) % classes
 

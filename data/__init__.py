@@ -1,29 +1,35 @@
-"""Where examples come from, in which order, and how they are changed on device.
+"""Where examples come from, in which order training sees them, and how they are augmented on device.
 
-`load` gives a `Source`: examples by index, nothing random. `epoch_order` and `stream` give the order in which
-training sees them, a function of the seed alone. `augment` has the changes made to images on device, `geometry` those
-that masks and boxes follow, and `mixing` those that make one example of two. Nothing here touches the network, and
-nothing is imported before a set needs it.
+`load` returns a `Source`: examples by index, nothing random. `epoch_order` and `stream` decide the order, which is a
+function of the seed and the epoch alone. `augment` changes images on device. Nothing here uses the network, except
+`prepare` for sets that only TensorFlow Datasets can make, and no reader is imported before a set needs it.
 """
 
-from . import augment, geometry, mixing
-from .catalogue import load, names
-from .order import epoch_order, in_order, stream
-from .scaling import to_pixels, to_unit
-from .source import Source, moments, subset
+from . import augment
+from .augment import geometry, mixing
+from .batches import in_order, stream
+from .order import epoch_batches, epoch_order, repeat_last
+from .scaling import to_pixels, to_signed_unit
+from .sources import Records, Source, image_spec, load, moments, names, prepare, require_images, subset
 
 __all__ = [
+    "Records",
     "Source",
     "augment",
+    "epoch_batches",
     "epoch_order",
     "geometry",
+    "image_spec",
     "in_order",
     "load",
     "mixing",
     "moments",
     "names",
+    "prepare",
+    "repeat_last",
+    "require_images",
     "stream",
     "subset",
     "to_pixels",
-    "to_unit",
+    "to_signed_unit",
 ]

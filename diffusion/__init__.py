@@ -1,13 +1,13 @@
-"""Diffusion models and flow matching as pure functions. Knows neither networks nor training.
+"""Diffusion models and flow matching as pure functions. They know neither networks nor training.
 
-Four choices, each independent of the others:
+A sampler is built from four choices, each independent of the others:
 
-    schedule = cosine()                                            how much noise there is at time t
-    denoise  = denoiser(predict, "v", schedule)                    what the network predicts, as an estimate of x_0
-    sampler  = ddim(denoise, schedule)                             how a step goes from one time to an earlier one
-    images   = sample(sampler, noise, uniform_times(20))           all steps as one scan
+    schedule = cosine()                                            # the level of noise at time t
+    denoise  = denoiser(predict, "v", schedule)                    # turns what the network predicts into x_0
+    sampler  = ddim(denoise, schedule)                             # a step from one time to an earlier one
+    images   = sample(sampler, noise, uniform_times(20))           # all steps as one scan
 
-`target`, `diffuse` and the weightings are what a network is trained with, `variational_bound` what it is judged by.
+A network is trained with `target`, `diffuse` and a weighting, and judged by `variational_bound`.
 """
 
 from .bound import Bound, variational_bound

@@ -1,7 +1,7 @@
-"""Classifier-free guidance: away from what would be drawn without a condition, towards what is drawn with one.
+"""Classifier-free guidance: away from the unconditional prediction, further towards the conditional one.
 
-The scale is that of Imagen and of most code: 1 is the conditional model, 0 the unconditional one. (Ho & Salimans write
-w for this scale minus 1.)
+The scale is that of Imagen and of most code: 1 is the conditional model, 0 the unconditional one. (The w of Ho &
+Salimans is this scale minus 1.)
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from ..errors import InputError
+
 
 def guide(conditional: jax.Array, unconditional: jax.Array, scale: ArrayLike, *, rescale: ArrayLike = 0.0) -> jax.Array:
-    """unconditional + scale · (conditional − unconditional), of any prediction: all are linear in one another.
+    """unconditional + scale · (conditional − unconditional), for any kind of prediction: all are linear in one another.
 
     Args:
-      conditional: prediction [batch, …] for the condition.
-      unconditional: for none.
-      scale: 1 for the conditional prediction; may be traced.
-      rescale: φ in [0, 1], how far the standard deviation of each guided prediction, which large scales blow up, is
-        drawn back to that of the conditional one. May be traced. A prediction without any spread stays as it is.
-    Returns: [batch, …].
-    Raises: ValueError for a concrete scale that is not finite, or a concrete rescale outside [0, 1].
+      conditional: prediction with the condition, [batch, …].
+      unconditional: prediction without it, same shape.
+      scale: 1 gives the conditional prediction. May be traced.
+      rescale: φ in [0, 1]. Large scales inflate the standard deviation of the guided prediction; 1 restores that of the
+        conditional one, 0 leaves it. May be traced. A prediction without any spread does not change.
+    Returns: the guided prediction, [batch, …].
+    Raises: InputError if a concrete scale is not finite, or a concrete rescale is outside [0, 1].
     Source: Ho & Salimans 2021, equation 6; Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are
       Flawed", equations 14 to 16.
+
+    >>> print(guide(jnp.array([[3.0]]), jnp.array([[1.0]]), scale=2.0))  # as far again as from 1 to 3
+    [[5.]]
     """
     _check(scale, rescale)
     guided = unconditional + scale * (conditional - unconditional)
@@ -34,16 +39,16 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: ArrayLike, *,
         return guided
     axes = tuple(range(1, guided.ndim))
     spread = guided.std(axes, keepdims=True)
-    # A network whose last layer begins at 0, as ours do, predicts 0 everywhere before it is trained.
+    # A network whose last layer starts at 0, like ours, predicts 0 everywhere before training.
     ratio = jnp.where(spread > 0, conditional.std(axes, keepdims=True) / spread, 1)
     return guided * (rescale * ratio + 1 - rescale)
 
 
-def _check(scale, rescale):
+def _check(scale: ArrayLike, rescale: ArrayLike) -> None:
     if isinstance(scale, int | float) and not math.isfinite(scale):
-        raise ValueError(f"The scale of guidance is {scale}; it must be finite.")
+        raise InputError(f"The guidance scale is {scale}; it must be finite.")
     if isinstance(rescale, int | float) and not 0 <= rescale <= 1:
-        raise ValueError(f"rescale is {rescale}; it must be in [0, 1].")
+        raise InputError(f"rescale is {rescale}; it must be in [0, 1].")
 
 
 def guided(
@@ -54,16 +59,16 @@ def guided(
     *,
     rescale: ArrayLike = 0.0,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """A network with labels as one without: guided towards given ones. For `denoiser`.
+    """Turns a network with labels into one without: guided towards the given labels. For `denoiser`.
 
     Args:
-      predict: (x_t [batch, …], times [batch], labels [batch]) -> prediction. It sees both halves as one batch.
-      labels: integers [batch].
-      null_label: that stands for no condition.
-      scale: see `guide`; a concrete 1 costs one pass of the network, all others two.
+      predict: (x_t [batch, …], times [batch], labels [batch]) -> prediction. It gets both halves as one batch.
+      labels: [batch] integers.
+      null_label: the label that stands for "no condition".
+      scale: see `guide`. A concrete 1 costs one pass of the network, any other scale two.
       rescale: see `guide`.
-    Returns: (x_t, times [batch] or one for all) -> prediction; where that is a velocity, what `euler` takes.
-    Raises: as of `guide`.
+    Returns: (x_t, times [batch] or []) -> prediction. If the prediction is a velocity, `euler` accepts it.
+    Raises: same as `guide`.
     """
     _check(scale, rescale)
     if isinstance(scale, int | float) and scale == 1:

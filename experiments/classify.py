@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,10 +24,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import models
+from .. import lab, models
+from ..errors import InputError, MissingFile
 from ..models import pretrained
 
 Triple = tuple[float, float, float]
+CROP = lab.Valid("in (0, 1]", lambda crop: 0 < crop <= 1)
+STD = lab.Valid("positive and finite, every one", lambda std: 0 < std < math.inf)
 
 
 @dataclass(frozen=True)
@@ -35,26 +38,26 @@ class Config:
     """Which image, which network, and how the one is made ready for the other."""
 
     image: tyro.conf.Positional[Path]
-    """File of the image."""
+    """File of the image, such as cat.jpg."""
     weights: Path
-    """A .safetensors file with torchvision's or timm's names."""
+    """File of the weights, .safetensors, with torchvision's or timm's names."""
     model: str = "resnet50"
-    """Its network, such as alexnet, vgg16_bn, resnet50 or vit_base_patch16_224."""
+    """Name of the network, such as alexnet, vgg16_bn, resnet50 or vit_base_patch16_224."""
     labels: Path | None = None
-    """A text file with the name of one class a line; without it classes are numbers."""
-    top: int = 5
-    """How many classes to tell."""
-    size: int | None = None
+    """File of text with the name of a class in each line; by default classes are numbers."""
+    top: Annotated[int, lab.COUNT] = 5
+    """Number of classes to print."""
+    size: Annotated[int | None, lab.COUNT] = None
     """Side of the square that the network sees, in pixels; by default the last number of a vision transformer's name,
     and 224 for others."""
-    crop: float | None = None
-    """That side as a part of the shorter side of the resized image; by default as the model was trained."""
+    crop: Annotated[float | None, CROP] = None
+    """That side as a fraction of the shorter side of the resized image; by default as the model was trained."""
     mean: Triple | None = None
-    """What is taken off red, green and blue, of [0, 1]; by default as the model was trained."""
-    std: Triple | None = None
-    """What they are divided by; by default as the model was trained."""
+    """Means that are subtracted from red, green and blue, of pixels in [0, 1]; by default as the model was trained."""
+    std: Annotated[Triple | None, STD] = None
+    """Standard deviations by which they are divided; by default as the model was trained."""
     interpolation: Literal["bilinear", "bicubic"] | None = None
-    """Of the resizing; by default as the model was trained."""
+    """Interpolation with which the image is resized; by default as the model was trained."""
 
 
 class Convention(NamedTuple):
@@ -79,11 +82,10 @@ CONVENTIONS = {
 def main(config: Config) -> list[tuple[str, float]]:
     """Prints the most likely classes; returns them with their probabilities, the likeliest first.
 
-    Raises: FileNotFoundError or ValueError that names the file or number that is wrong.
+    Raises: InputError that names the file or number that is wrong.
     """
+    lab.check(config)
     size = usual_size(config.model) if config.size is None else config.size
-    if size < 1 or config.top < 1:
-        raise ValueError(f"size is {size} and top {config.top}; both must be at least 1.")
     model = models.create(config.model)
     usual = convention(config.model)
     image = prepare(
@@ -128,23 +130,23 @@ def usual_size(model: str) -> int:
 def open_image(path: Path) -> Image.Image:
     """An image in red, green and blue, upright.
 
-    Raises: FileNotFoundError if there is no such file; ValueError if it is no image that can be read.
+    Raises: MissingFile if there is no such file; InputError if it is no image that can be read.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no image {path}.")
+        raise MissingFile(f"There is no image {path}.")
     try:
         with Image.open(path) as image:
             mode, upright = image.mode, ImageOps.exif_transpose(image)
             upright.load()
     except Exception as error:  # whatever Pillow's many decoders raise at a broken file
-        raise ValueError(f"{path} is not an image that can be read: {error}") from error
+        raise InputError(f"{path} is not an image that can be read: {error}") from error
     if mode.startswith(("I", "F")):  # which Pillow would clip, not scale, to 8 bits
-        raise ValueError(f"{path} has the pixel format {mode}; convert it to one of 8 bits a channel.")
+        raise InputError(f"{path} has the pixel format {mode}; convert it to one of 8 bits a channel.")
     return upright.convert("RGB")
 
 
 def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Triple, interpolation: str) -> np.ndarray:
-    """Resizes, cuts out the centre and normalises, as torchvision and timm do for evaluation.
+    """Resizes, cuts out the center and normalizes, as torchvision and timm do for evaluation.
 
     Args:
       image: in red, green and blue.
@@ -153,19 +155,19 @@ def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Tripl
       mean, std: of each channel, of pixels in [0, 1].
       interpolation: "bilinear" or "bicubic", both with antialiasing.
     Returns: [size, size, 3], float32.
-    Raises: ValueError if crop is not in (0, 1], a mean is not finite, a std is not positive and finite, or the whole
+    Raises: InputError if crop is not in (0, 1], a mean is not finite, a std is not positive and finite, or the whole
       resized image would be too large.
     """
     if not 0 < crop <= 1:
-        raise ValueError(f"crop is {crop}; it must be in (0, 1].")
+        raise InputError(f"crop is {crop}; it must be in (0, 1].")
     if not np.isfinite(mean).all():
-        raise ValueError(f"mean is {mean}; every one must be finite.")
+        raise InputError(f"mean is {mean}; every one must be finite.")
     if not all(0 < each < math.inf for each in std):
-        raise ValueError(f"std is {std}; every one must be positive and finite.")
+        raise InputError(f"std is {std}; every one must be positive and finite.")
     shorter = int(size / crop)
     width, height = (shorter * side // min(image.size) for side in image.size)
     if width * height > MOST_PIXELS:
-        raise ValueError(
+        raise InputError(
             f"An image of {image.width}×{image.height} pixels would be resized to {width}×{height}; crop it to what "
             f"is to be seen, or choose another size or crop: at most {MOST_PIXELS:,} pixels are wanted."
         )
@@ -181,35 +183,33 @@ MOST_PIXELS = 2**26  # of a resized image: 256 MB as Pillow holds them
 def classify(model: nn.Module, weights: Mapping[str, np.ndarray], image: np.ndarray) -> np.ndarray:
     """[class], the probabilities of one image [height, width, 3].
 
-    Raises: ValueError if the weights do not fit, or overflow on this image.
+    Raises: InputError if the weights do not fit, or overflow on this image.
     """
     variables = pretrained.from_torch(model, weights, pretrained.template(model, image.shape))
     logits = jax.jit(model.apply)(variables, jnp.asarray(image)[None])
     if not np.isfinite(logits).all():
-        raise ValueError("The weights give this image logits that are not finite: they are too large for the network.")
+        raise InputError("The weights give this image logits that are not finite: they are too large for the network.")
     return np.asarray(jax.nn.softmax(logits[0]))
 
 
 def read_labels(path: Path | None, count: int) -> list[str]:
     """Names of classes: the lines of a file, or their numbers.
 
-    Raises: FileNotFoundError; ValueError if the file is not text or has another number of lines than there are classes.
+    Raises: MissingFile; InputError if the file is not text or has another number of lines than there are classes.
     """
     if path is None:
         return [str(i) for i in range(count)]
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file of labels {path}.")
+        raise MissingFile(f"There is no file of labels {path}.")
     try:
         # Lines as editors count them: a name may have other characters that Unicode takes for ends of lines.
         labels = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text in UTF-8: {error}.") from error
+        raise InputError(f"{path} is not a text in UTF-8: {error}.") from error
     if len(labels) != count:
-        raise ValueError(f"{path} has {len(labels)} lines; the weights tell {count} classes apart.")
+        raise InputError(f"{path} has {len(labels)} lines; the weights tell {count} classes apart.")
     return labels
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("classify"))
+    sys.exit(lab.command(__doc__, Config, main))

@@ -11,124 +11,163 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from .. import models, plots, schedules
-from ._classification import ClassificationConfig, ClassificationProblem
-from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import EVALUATION_BATCH, warmup_cosine
-from ._race import train_entrant
-from ._run import Claim, Result, open_run
+from .. import lab, models, plots, schedules
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
-class Config(ClassificationConfig):
+class Config:
     """Networks and budget; --population.learning-rate is the grid of rates."""
 
-    model: tyro.conf.Suppress[str] = ""
-    """Each of `models` in turn."""
+    # Each of `models` trains in turn; a population has one layout.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"model": ..., "parallel": "jit"}
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
     models: tuple[str, ...] = ("linear", "mlp", "convnet", "resnet8", "resnet9_8", "vit_micro_patch2_8")
-    """Names of models.names()."""
-    epochs: int = 10
-    """Passes through the training split, of every network."""
-    population: PopulationConfig = field(default_factory=lambda: PopulationConfig("0.002,0.008,0.032", seeds=2))
-    """The grid, and how many seeds of each network."""
+    """Names of the networks, two or more, such as linear resnet20; an unknown name lists all."""
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions(shift=0)
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    views: lab.ViewOptions = lab.ViewOptions()
+    batch: lab.BatchOptions = lab.BatchOptions(batch_size=32)
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    # Of the optimizers, AdamW is the one that all of these kinds of networks train well with.
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adamw")
+    update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.01, clip_norm=1.0)
+    training: lab.TrainingOptions = lab.TrainingOptions(10)
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=2)
+    grid: lab.GridOptions = lab.GridOptions("0.002,0.008,0.032")
 
 
-# Of the optimizers, AdamW is the one that all of these kinds of networks train well with.
-DEMO = Config(preset="demo", shift=0, batch_size=32, optimizer="adamw", weight_decay=0.01, clip_norm=1.0)
+DEMO = Config()
 PRESETS = {
-    "smoke": replace(
-        DEMO, preset="smoke", models=("linear", "mlp"), epochs=2, population=PopulationConfig("0.004,0.016", seeds=2)
+    "smoke": lab.override(
+        DEMO,
+        preset="smoke",
+        models=("linear", "mlp"),
+        epochs=2,
+        grid=lab.GridOptions("0.004,0.016"),
     ),
     "demo": DEMO,
-    "paper": replace(
-        DEMO, preset="paper", data="tfds:cifar10",
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:cifar10",
         models=("linear", "resnet20", "resnet56", "wrn16_4", "resnet9", "vit_tiny_patch4_32"),
-        epochs=100, batch_size=128, weight_decay=0.05, shift=4, flip=True,
-        population=PopulationConfig("2**-12:2**-6:4", seeds=3),
+        epochs=100,
+        batch_size=128,
+        weight_decay=0.05,
+        shift=4,
+        flip=True,
+        grid=lab.GridOptions("2**-12:2**-6:4"),
+        population=lab.SeedsOptions(seeds=3),
     ),
-}  # fmt: skip
-COLUMNS = (
-    "model", "parameters", "flops", "learning_rate", "validation_accuracy", "test_accuracy", "test_accuracy_std",
-    "epoch_seconds", "images_per_second",
-)  # fmt: skip
+}
+TIMES = ("epoch_seconds", "images_per_second")
+ACCURACIES = ("validation_accuracy", "test_accuracy", "test_accuracy_std")
+COLUMNS = ("model", "parameters", "flops", "learning_rate", *ACCURACIES, *TIMES)
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains every network, measures, tabulates and draws."""
-    with open_run("compare", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
+        race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
         rows = []
-        for name, (problem, parameters, flops) in networks(config).items():
-            trained = train_entrant(run, name, problem, warmup_cosine(problem, config.epochs), config.epochs)
+        for name, (classifier, parameters, flops) in networks(config).items():
+            trained = race.train(name, classifier, lab.warmup_cosine(classifier.training.steps(race.epochs)))
             file = run.folder / name / "speed.csv"
             if not file.exists():
-                write_csv(file, COLUMNS[-2:], [speed(problem)])
-            accuracy = trained["test_accuracy"]
-            rows.append((
-                name, parameters, flops, trained["learning_rate"][0], trained["validation_accuracy"].mean(),
-                accuracy.mean(), accuracy.std(), *np.ravel(list(read_csv(file).values())),
-            ))  # fmt: skip
-        write_csv(run.folder / "table.csv", COLUMNS, rows)
+                lab.write_csv(file, TIMES, [speed(classifier)])
+            accuracy, times = trained["test_accuracy"], lab.read_csv(file)
+            accuracies = trained["validation_accuracy"].mean(), accuracy.mean(), accuracy.std()
+            rate = trained["learning_rate"][0]
+            rows.append((name, parameters, flops, rate, *accuracies, *(times[each][0] for each in TIMES)))
+        lab.write_csv(run.folder / "table.csv", COLUMNS, rows)
         run.console.print(as_text(run.folder))
         values, claims = conclude(run.folder)
         return run.finish(values, draw(run.folder), claims)
 
 
-def networks(config: Config) -> dict[str, tuple[ClassificationProblem, int, int]]:
-    """name -> (problem, parameters, operations an image). What does not fit the images is found here, by shapes alone.
+def networks(config: Config) -> dict[str, tuple[lab.Classifier, int, int]]:
+    """name -> (classifier, parameters, operations an image). What does not fit the images is found by shapes alone.
 
-    Raises: ValueError for an unknown name, fewer than two names, or a network that can't read the images.
+    Raises: InputError for an unknown name, fewer than two names, or a network that can't read the images.
     """
     if len(set(config.models)) < 2:
-        raise ValueError(f"models are {', '.join(config.models) or 'none'}; wanted: two or more, to compare.")
-    for name in config.models:
-        models.create(name)
+        raise InputError(f"models are {', '.join(config.models) or 'none'}; give two or more, to compare.")
     found = {}
     for name in config.models:
-        problem = ClassificationProblem.of(replace(config, model=name))
-        shape = problem.train.element_spec["image"].shape
+        classifier = make_classifier(config, name)
+        shape = classifier.training.source.element_spec["image"].shape
         try:
-            parameters = models.count_parameters(problem.model, shape)
-            found[name] = problem, parameters, models.count_flops(problem.model, shape)
+            costs = models.count_parameters(classifier.model, shape), models.count_flops(classifier.model, shape)
         except (TypeError, ValueError) as error:  # our networks' own checks, and those of JAX's layers
-            raise ValueError(f"{name} can't read the images of {config.data}, of shape {shape}: {error}") from error
+            raise InputError(
+                f"{name} can't read the images of {config.data.data}, of shape {shape}: {error}"
+            ) from error
+        found[name] = classifier, *costs
     return found
 
 
-def speed(problem: ClassificationProblem) -> tuple[float, float]:
+def make_classifier(config: Config, model: str) -> lab.Classifier:
+    """A network and its data."""
+    return lab.classification(
+        data=config.data,
+        model=model,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        update=config.update,
+        seed=config.random.seed,
+        drops=config.drops,
+        label_smoothing=config.loss.label_smoothing,
+        dtype=config.precision.dtype,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        copies=config.views.tta,
+        accumulate=config.accumulation.accumulate,
+    )
+
+
+def speed(classifier: lab.Classifier) -> tuple[float, float]:
     """Seconds of training an epoch, and images a second at prediction: wall clock, of one network on one device."""
-    feed = problem.feed(lambda hyper: schedules.constant(hyper["learning_rate"]))
-    steps = min(feed.most, MOST_STEPS)
-    calls = feed.steps_per_epoch // steps  # in one epoch
-    state, call = problem.where.place_state(problem.state(0.0)), 0
+    training = classifier.training
+    # A rate of 0: however many steps are timed, the numbers in them stay finite.
+    start = training.start(training.members(1.0), lambda hyper: schedules.constant(0.0), training.steps(1))
+    steps = min(start.feed.most, MOST_STEPS)
+    calls = start.feed.steps_per_epoch // steps  # in one epoch
+    state, call = start.layout.place_state(start.state), 0
 
     def take_steps():
         nonlocal state, call
-        state, read = feed.advance(state, call % calls * steps, steps)
+        state, read = start.feed.advance(state, call % calls * steps, steps)
         call += 1
         read()
 
     @jax.jit
     def logits(variables, images):
-        return problem.model.apply(variables, problem.preprocess(images), train=False)
+        return classifier.model.apply(variables, classifier.preprocess(images), train=False)
 
-    epoch_seconds = _seconds(take_steps) * feed.steps_per_epoch / steps
-    spec = problem.train.element_spec["image"]
-    images, variables = jnp.zeros((EVALUATION_BATCH, *spec.shape), spec.dtype), state.variables
-    return epoch_seconds, EVALUATION_BATCH / _seconds(lambda: jax.block_until_ready(logits(variables, images)))
+    epoch_seconds = _seconds(take_steps) * start.feed.steps_per_epoch / steps
+    spec, count = training.source.element_spec["image"], lab.EVALUATION_BATCH
+    images, variables = jnp.zeros((count, *spec.shape), spec.dtype), state.variables
+    return epoch_seconds, count / _seconds(lambda: jax.block_until_ready(logits(variables, images)))
 
 
 MOST_STEPS = 8  # in one call
@@ -146,41 +185,43 @@ def _seconds(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def conclude(folder: Path) -> tuple[dict[str, float], list[Claim]]:
+def conclude(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     """The numbers of table.csv and, where the linear model is among the networks, a claim."""
-    table = read_csv(folder / "table.csv")
+    table = lab.read_csv(folder / "table.csv")
     values = {
-        f"{name}_{column}": float(table[column][i])
-        for i, name in enumerate(table["model"])
-        for column in COLUMNS[1:]
-    }  # fmt: skip
+        f"{name}_{column}": float(table[column][i]) for i, name in enumerate(table["model"]) for column in COLUMNS[1:]
+    }
     linear, error = table["model"] == "linear", 1 - table["test_accuracy"]
     if not linear.any():
         return values, []
     chosen = np.argmax(table["validation_accuracy"])
     gain = float(error[chosen] - error[linear][0])
     claim = f"test error, network chosen on validation data ({table['model'][chosen]}) minus the linear model"
-    return values, [Claim(claim, gain, "< 0", gain < 0)]
+    return values, [lab.Claim(claim, gain, "< 0", gain < 0)]
 
 
 def as_text(folder: Path) -> Table:
     """table.csv for the terminal, the most accurate network last."""
-    table = read_csv(folder / "table.csv")
+    table = lab.read_csv(folder / "table.csv")
     shown = Table("model", box=None, pad_edge=False)
     for title in ("parameters", "FLOPs", "test accuracy", "s/epoch", "images/s"):
         shown.add_column(title, justify="right")
     for i in np.argsort(table["test_accuracy"]):
         name, parameters, flops, _, _, accuracy, std, seconds, rate = (table[column][i] for column in COLUMNS)
         shown.add_row(
-            str(name), f"{parameters:,.0f}", f"{flops:,.0f}", f"{100 * accuracy:.2f} ± {100 * std:.2f} %",
-            f"{seconds:.3g}", f"{rate:,.0f}",
-        )  # fmt: skip
+            str(name),
+            f"{parameters:,.0f}",
+            f"{flops:,.0f}",
+            f"{100 * accuracy:.2f} ± {100 * std:.2f} %",
+            f"{seconds:.3g}",
+            f"{rate:,.0f}",
+        )
     return shown
 
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from table.csv."""
-    table = read_csv(folder / "table.csv")
+    table = lab.read_csv(folder / "table.csv")
     costs = {
         "FLOPs an image": table["flops"],
         "parameters": table["parameters"],
@@ -191,6 +232,4 @@ def draw(folder: Path) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("compare"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

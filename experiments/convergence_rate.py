@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -24,11 +24,8 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import data, losses, metrics, plots, schedules, train
+from .. import data, lab, losses, metrics, models, plots, schedules, train
 from ..data import augment
-from ..models.mlp import MLP
-from ._population import read_csv, write_csv
-from ._run import Claim, Result, RunConfig, open_run
 
 PROBLEMS = {"logistic regression": (), "smooth MLP": (32,)}
 DECREASING = ("inverse time", "inverse square root", "step", "cosine")
@@ -36,124 +33,188 @@ HALVINGS = 4  # constant rates over a 16-fold range
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config:
     """Problem, budget and members."""
 
-    data: str = "digits"
-    """digits, tfds:<name> or folder:<path>; all of the training split is used at every logged step."""
-    data_dir: Path | None = None
-    """Where prepared TensorFlow data sets are."""
-    examples: int | None = None
-    """Use this many examples only."""
-    batch_size: int = 8
-    """Examples a step, drawn with replacement."""
-    steps: int = 16_000
-    """T."""
-    seeds: int = 32
-    """Over which the expectation is a mean."""
-    seed: int = 0
-    """Of θ_0; the members' own seeds count on from it."""
-    l2: float = 0.01
-    """λ of λ/2 ‖θ‖², part of f."""
-    logged: int = 40
-    """Steps, spaced evenly in log t, at which the gradient of all examples is taken."""
-    chunk: int | None = None
-    """At most this many members at a time on each device."""
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    examples: Annotated[int | None, lab.COUNT] = None
+    """Number of training examples, such as 500; by default all."""
+    batch_size: Annotated[int, lab.COUNT] = 8
+    """Number of examples in a step, drawn with replacement."""
+    steps: Annotated[int, lab.at_least(100)] = 16_000
+    """Number T of steps."""
+    seeds: Annotated[int, lab.COUNT] = 32
+    """Number of seeds over which the expectation is a mean; they are counted up from --seed, that of θ_0."""
+    l2: Annotated[float, lab.NON_NEGATIVE] = 0.01
+    """Weight λ of the penalty λ/2 ‖θ‖², a part of f."""
+    logged: Annotated[int, lab.COUNT] = 40
+    """Number of steps, spaced evenly in log t, at which the gradient of all examples is taken."""
+    chunk: Annotated[int | None, lab.COUNT] = None
+    """Largest number of members at a time on each device, where memory is short; by default all."""
 
     @property
     def many_devices(self) -> bool:
+        """Every CPU core should be a device: all members train at once."""
         return True
 
 
+DEMO = Config()
 PRESETS = {
-    "smoke": Config(preset="smoke", steps=200, seeds=4, logged=8, examples=128),
-    "demo": Config(preset="demo"),
-    "paper": Config(preset="paper", data="tfds:fashion_mnist", steps=200_000, seeds=256, logged=80),
+    "smoke": lab.override(DEMO, preset="smoke", steps=200, seeds=4, logged=8, examples=128),
+    "demo": DEMO,
+    "paper": lab.override(DEMO, preset="paper", data="tfds:fashion_mnist", steps=200_000, seeds=256, logged=80),
 }
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Measures both problems, compares with the bound and draws."""
-    with open_run("convergence_rate", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        for name, value in {"batch_size": config.batch_size, "seeds": config.seeds, "logged": config.logged}.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
-        if config.steps < 100 or config.l2 < 0:
-            raise ValueError(f"Wanted steps >= 100 and l2 >= 0; given are {config.steps} and {config.l2}.")
-        source = data.load(config.data, "train", data_dir=config.data_dir)
+        source = lab.load(config.data, "train")
         source = source if config.examples is None else data.subset(source, config.examples)
-        for problem, hidden in PROBLEMS.items():
-            files = [file_of(run.folder, kind, problem) for kind in ("curves", "constants")]
+        for name, hidden in PROBLEMS.items():
+            files = [file_of(run.folder, kind, name) for kind in ("curves", "constants")]
             if not files[-1].exists():
-                run.journal.say(f"{problem}: {config.steps} steps with {config.seeds} seeds of each schedule …")
+                run.journal.say(f"{name}: {config.steps} steps with {config.seeds} seeds of each schedule …")
                 for file, (columns, rows) in zip(files, measure(config, source, hidden), strict=True):
-                    write_csv(file, columns, rows)
+                    lab.write_csv(file, columns, rows)
         values, claims = judge(run.folder)
         return run.finish(values, draw(run.folder), claims)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A function to minimize, and where to begin."""
+
+    examples: Mapping[str, jax.Array]
+    """{name: [n, …]}: f is a mean over these."""
+    objective: Callable[[Any, Any], jax.Array]
+    """f: (parameters, batch) -> scalar."""
+    params: Any
+    """θ_0."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the seeds of one schedule did."""
+
+    name: str
+    """Name of the schedule."""
+    rates: np.ndarray
+    """[steps] float64: α_0 … α_{T−1}."""
+    losses: np.ndarray
+    """[seeds, logged]: f(θ_t)."""
+    squares: np.ndarray
+    """[seeds, logged] float64: ‖∇f(θ_t)‖²."""
+    lipschitz: float
+    """The largest curvature along the paths."""
+    second_moment: float | None
+    """The largest E‖g‖² along the paths; None without noise."""
+
+
 def measure(config: Config, source: data.Source, hidden: tuple[int, ...]):
     """((columns, rows) of the curves, (columns, rows) of the constants) of one problem."""
-    examples, objective, params = problem(config, source, hidden)
-    lipschitz = float(
-        jax.jit(lambda: train.curvature(objective, params, examples, jax.random.key(1), iterations=100))()
-    )
-    rates = {"no noise": np.full(config.steps, 1 / lipschitz)} | noisy_rates(0.5 / lipschitz, config.steps)
+    problem = problem_of(config, source, hidden)
+
+    @jax.jit
+    def first_curvature():
+        return train.curvature(
+            problem.objective, problem.params, problem.examples, jax.random.key(1), num_iterations=100
+        )
+
+    lipschitz = float(first_curvature())
     logged = np.unique(np.geomspace(1, config.steps, config.logged).round().astype(np.int32)) - 1
-
-    clean = path_of(objective, examples, params, rates["no noise"][None], [config.seed], logged, None, config.chunk)
-    table = np.repeat(np.stack(list(rates.values())[1:]), config.seeds, axis=0)
-    seeds = [config.seed + i for i in range(config.seeds)] * (len(rates) - 1)
-    noisy = path_of(objective, examples, params, table, seeds, logged, config.batch_size, config.chunk)
-
+    still = {"no noise": np.full(config.steps, 1 / lipschitz)}
+    clean = measured(problem, still, [config.random.seed], logged, None, config.chunk)
+    seeds = range(config.random.seed, config.random.seed + config.seeds)
+    noisy = measured(
+        problem, noisy_rates(0.5 / lipschitz, config.steps), seeds, logged, config.batch_size, config.chunk
+    )
     # f* from below: λ-strong convexity gives f* ≥ f − ‖∇f‖²/2λ; else the theorem's own "bounded from below by 0".
     lowest = 0.0
     if not hidden and config.l2 > 0:
-        lowest = float(clean["loss"][0, -1] - clean["gradient_norm2"][0, -1] / (2 * config.l2))
-    clean_constants = constants_along(objective, examples, clean["params"], 1, None)
-    noisy_constants = constants_along(objective, examples, noisy["params"], config.seeds, config.batch_size)
-    curves, constants = [], []
-    for i, (name, rate) in enumerate(rates.items()):  # the first is the one without noise
-        rows = slice(0, 1) if i == 0 else slice((i - 1) * config.seeds, i * config.seeds)
-        paths = jax.tree.map(lambda x: x[rows], clean if i == 0 else noisy)  # noqa: B023
-        squares = np.asarray(paths["gradient_norm2"], np.float64)
-        gap = float(np.mean(paths["loss"][:, 0])) - lowest
-        along, moment = (values[0 if i == 0 else i - 1] for values in (clean_constants if i == 0 else noisy_constants))
-        left = np.minimum.accumulate(squares.mean(0))
-        if i == 0:
-            bound = metrics.gradient_descent_bound(rate, gap, along)[logged]
-        else:
-            bound = metrics.sgd_bound(rate, gap, along, moment)[logged]
-        error = squares.std(0) / np.sqrt(len(squares))
-        curves += [
-            (name, int(t) + 1, *row)
-            for t, *row in zip(logged, rate[logged], squares.mean(0), error, left, bound, strict=True)
-        ]
-        late = logged >= config.steps // 2
-        constants.append((name, rate[0], along, moment, gap, squares[:, late].mean()))
+        lowest = float(clean[0].losses[0, -1] - np.float32(clean[0].squares[0, -1]) / (2 * config.l2))
+    every = [*clean, *noisy]
+    curves = [row for each in every for row in curve_rows(each, logged, gap_of(each, lowest))]
+    late = logged >= config.steps // 2
+    constants = [constant_row(each, late, gap_of(each, lowest)) for each in every]
     return (
         (("schedule", "steps", "rate", "mean_gradient_norm2", "standard_error", "left", "bound"), curves),
         (("schedule", "first_rate", "lipschitz", "second_moment", "gap", "floor"), constants),
     )
 
 
-def problem(config: Config, source: data.Source, hidden: tuple[int, ...]) -> tuple[Any, Callable, Any]:
-    """(examples, objective, θ_0): ℓ2-regularised softmax classification by a network with tanh, or a linear one."""
+def measured(
+    problem: Problem,
+    rates: Mapping[str, np.ndarray],
+    seeds: Sequence[int],
+    logged: np.ndarray,
+    batch_size: int | None,
+    chunk: int | None,
+) -> list[Measured]:
+    """Takes the paths of all schedules and seeds, as one program, and the theorem's constants along them.
+
+    Args:
+      problem: what is minimized.
+      rates: schedule -> [steps].
+      seeds: draw the minibatches.
+      logged: steps at which to look, int [logged].
+      batch_size: number of examples in a step; None for all of them.
+      chunk: largest number of members at a time on each device.
+    """
+    table = np.repeat(np.stack(list(rates.values())), len(seeds), axis=0)
+    paths = paths_of(problem, table, list(seeds) * len(rates), logged, batch_size, chunk)
+    curvatures, moments = constants_along(problem, paths["params"], len(seeds), batch_size)
+    found = []
+    for i, (name, rate) in enumerate(rates.items()):
+        rows = slice(i * len(seeds), (i + 1) * len(seeds))
+        moment = None if batch_size is None else float(moments[i])
+        squares = np.asarray(paths["gradient_norm2"][rows], np.float64)
+        found.append(Measured(name, rate, paths["loss"][rows], squares, float(curvatures[i]), moment))
+    return found
+
+
+def gap_of(one: Measured, lowest: float) -> float:
+    """f(θ_0) − f*."""
+    return float(np.mean(one.losses[:, 0])) - lowest
+
+
+def curve_rows(one: Measured, logged: np.ndarray, gap: float) -> Iterator[tuple[Any, ...]]:
+    """Rows of the table of curves: both sides of the theorem at every logged step."""
+    if one.second_moment is None:
+        bound = metrics.gradient_descent_bound(one.rates, gap, one.lipschitz)[logged]
+    else:
+        bound = metrics.sgd_bound(one.rates, gap, one.lipschitz, one.second_moment)[logged]
+    mean, error = one.squares.mean(0), one.squares.std(0) / np.sqrt(len(one.squares))
+    left = np.minimum.accumulate(mean)
+    for t, *row in zip(logged, one.rates[logged], mean, error, left, bound, strict=True):
+        yield one.name, int(t) + 1, *row
+
+
+def constant_row(one: Measured, late: np.ndarray, gap: float) -> tuple[Any, ...]:
+    """The row of the table of constants; the floor is the mean over the late ones of the logged steps."""
+    moment = one.second_moment if one.second_moment is not None else float(one.squares.max())
+    return one.name, one.rates[0], one.lipschitz, moment, gap, one.squares[:, late].mean()
+
+
+def problem_of(config: Config, source: data.Source, hidden: tuple[int, ...]) -> Problem:
+    """ℓ2-regularized softmax classification by a network with tanh, or a linear one."""
     arrays = source.arrays()
     mean, std = data.moments(source)
-    examples = {"image": augment.normalise(jnp.asarray(arrays["image"]), mean, std), "label": arrays["label"]}
+    examples = {"image": augment.normalize(jnp.asarray(arrays["image"]), mean, std), "label": arrays["label"]}
     examples = jax.tree.map(jnp.asarray, examples)
-    model = MLP(len(source.classes), hidden=hidden, activation=nn.tanh)
-    params = model.init(jax.random.key(config.seed), examples["image"][:1])["params"]
+    model = models.create("mlp", num_classes=len(source.classes), hidden=hidden, activation=nn.tanh)
+    params = model.init(jax.random.key(config.random.seed), examples["image"][:1])["params"]
 
     def objective(params, batch):
         logits: Any = model.apply({"params": params}, batch["image"])
         penalty = config.l2 / 2 * optax.tree.norm(params, squared=True)
         return losses.cross_entropy(logits, batch["label"]).mean() + penalty
 
-    return examples, objective, params
+    return Problem(examples, objective, params)
 
 
 def noisy_rates(highest: float, steps: int) -> dict[str, np.ndarray]:
@@ -171,25 +232,47 @@ def noisy_rates(highest: float, steps: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(schedule(time), np.float64) for name, schedule in named.items()}
 
 
-def path_of(objective, examples, params, rates, seeds, logged, batch_size, chunk) -> dict[str, Any]:
-    """`train.sgd_path` of many members, by vmap: their steps are so small that a loop would only pay for its turns."""
-    where = train.population_layout(train.placement("vmap", len(seeds), chunk), len(seeds))
+def paths_of(
+    problem: Problem,
+    rates: np.ndarray,
+    seeds: Sequence[int],
+    logged: np.ndarray,
+    batch_size: int | None,
+    chunk: int | None,
+) -> dict[str, Any]:
+    """`train.sgd_path` of many members, by vmap: their steps are so small that a loop would only pay for its turns.
+
+    Args:
+      problem: what is minimized.
+      rates: [members, steps].
+      seeds: one for each member.
+      logged, batch_size, chunk: same as `measured`.
+    Returns: same as `train.sgd_path`, with a leading member axis.
+    """
+    layout = train.population_layout(train.placement("vmap", len(seeds), chunk), len(seeds))
 
     def one(member, examples, params, logged):
         rates, key = member
-        return train.sgd_path(objective, params, examples, rates, key, logged, batch_size=batch_size)
+        return (train.sgd_path(problem.objective, params, examples, rates, key, logged, batch_size=batch_size),)
 
+    follow = layout.compile(one, ("members", "shared", "shared", "shared"), ("members",), donate=False)
     members = jnp.asarray(rates, jnp.float32), jnp.stack([jax.random.key(seed) for seed in seeds])
-    shared = where.shared((examples, params, jnp.asarray(logged, jnp.int32)))
-    return where.logical(where.compile(one, donate=False)(where.place(members), *shared))
+    shared = layout.place_shared((problem.examples, problem.params, jnp.asarray(logged, jnp.int32)))
+    (paths,) = follow(layout.place_members(members), *shared)
+    return layout.unplace(paths)
 
 
 def constants_along(
-    objective, examples, paths, seeds: int, batch_size: int | None, *, points: int = 10
+    problem: Problem, paths: Any, seeds: int, batch_size: int | None, *, points: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
     """(largest curvature [schedules], largest second moment [schedules]) at points of the first two seeds' paths.
 
-    paths: parameters [schedules · seeds, logged, …].
+    Args:
+      problem: what is minimized.
+      paths: parameters [schedules · seeds, logged, …].
+      seeds: number of seeds of each schedule.
+      batch_size: number of examples in a step; None for all of them.
+      points: number of points of a path.
     """
     logs = len(jax.tree.leaves(paths)[0][0])
     chosen = np.unique(np.linspace(0, logs - 1, points).round().astype(int))
@@ -200,23 +283,23 @@ def constants_along(
     def at_all(some, examples):
         def at(params):
             return (
-                train.curvature(objective, params, examples, jax.random.key(1)),
-                train.second_moment(objective, params, examples, batch_size=batch_size),
+                train.curvature(problem.objective, params, examples, jax.random.key(1)),
+                train.second_moment(problem.objective, params, examples, batch_size=batch_size),
             )
 
         return jax.lax.map(at, some)
 
-    found = at_all(jax.tree.map(lambda x: jnp.asarray(x.reshape(-1, *x.shape[3:])), some), examples)
+    found = at_all(jax.tree.map(lambda x: jnp.asarray(x.reshape(-1, *x.shape[3:])), some), problem.examples)
     curvatures, moments = (np.asarray(values, np.float64).reshape(lead).max((1, 2)) for values in found)
     return curvatures, moments
 
 
-def judge(folder: Path) -> tuple[dict[str, float], list[Claim]]:
+def judge(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     """(metrics, claims) from the tables."""
     values, claims = {}, []
 
     def claim(name: str, value: float, target: float) -> None:
-        claims.append(Claim(f"{problem}: {name}", float(value), f"<= {target}", bool(value <= target)))
+        claims.append(lab.Claim(f"{problem}: {name}", float(value), f"<= {target}", bool(value <= target)))
 
     for problem in PROBLEMS:
         curves, constants = tables(folder, problem)
@@ -246,12 +329,13 @@ def slope(curves: dict[str, np.ndarray], schedule: str) -> float:
 
 
 def file_of(folder: Path, kind: str, problem: str) -> Path:
+    """The table of one kind ("curves" or "constants") of a problem."""
     return folder / f"{kind}_{problem.replace(' ', '_')}.csv"
 
 
 def tables(folder: Path, problem: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The curves and the constants of a problem."""
-    curves, constants = (read_csv(file_of(folder, kind, problem)) for kind in ("curves", "constants"))
+    curves, constants = (lab.read_csv(file_of(folder, kind, problem)) for kind in ("curves", "constants"))
     return curves, constants
 
 
@@ -273,10 +357,8 @@ def draw(folder: Path) -> dict[str, Figure]:
                 label += f", slope {slope(curves, name):.2f}"
                 lines.append((label, curves["steps"][chosen], curves["left"][chosen], curves["bound"][chosen]))
             panels.append((f"{problem}: {title}", lines))
-    return {"convergence": plots.convergence(panels, columns=3)}
+    return {"convergence": plots.convergence(panels, num_columns=3)}
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("convergence_rate"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from ._population import read_config
-from ._run import save_figures
+from .. import lab
+from ..errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,25 @@ class Config:
     """Which run."""
 
     folder: tyro.conf.Positional[Path]
-    """The run's folder."""
+    """Folder of the run, such as runs/lr_range_test/demo."""
 
 
 def main(config: Config) -> None:
-    """Draws and names the files."""
-    if not (config.folder / "result.json").exists():
-        raise FileNotFoundError(f"{config.folder} is no finished run: it has no result.json.")
-    name = read_config(config.folder)["experiment"]
+    """Draws the figures, and prints the names of their files.
+
+    Raises: InputError if the folder is no finished run, or its experiment can't draw from its tables alone.
+    """
+    if lab.read_result(config.folder) is None:
+        raise InputError(f"{config.folder} is no finished run: it has no result.json.")
+    name = lab.read_json(config.folder / "config.json").get("experiment")
+    if name not in lab.experiments():
+        raise unknown_name("experiment", str(name), lab.experiments())
     draw = getattr(importlib.import_module(f"etude.experiments.{name}"), "draw", None)
     if draw is None:
-        raise ValueError(f"The figures of {name} show more than its tables hold; run it again to draw them.")
-    for path in save_figures(draw(config.folder), config.folder):
+        raise InputError(f"The figures of {name} show more than its tables hold; run it again to draw them.")
+    for path in lab.save_figures(draw(config.folder), config.folder):
         print(f"wrote {config.folder / path}")
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("draw"))
+    sys.exit(lab.command(__doc__, Config, main))

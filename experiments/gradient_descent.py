@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -19,38 +19,40 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import plots, train
-from ._population import read_config, read_csv, write_csv
-from ._run import Claim, Result, RunConfig, open_run
+from .. import lab, plots, train
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config:
     """The valley and the walk."""
 
-    condition: float = 20.0
-    """κ, how many times steeper the valley is across than along."""
-    steps: int = 60
-    """Of each path."""
+    run: lab.RunOptions = lab.RunOptions()
+    condition: Annotated[float, lab.Valid("greater than 1", lambda x: x > 1)] = 20.0
+    """Condition number κ: how many times steeper the valley is across than along."""
+    steps: Annotated[int, lab.at_least(10)] = 60
+    """Number of steps of each path."""
     start_x: float = -10.0
-    """Where paths begin, along the valley."""
+    """Coordinate along the valley at which paths begin."""
     start_y: float = 1.0
-    """Where paths begin, across the valley."""
+    """Coordinate across the valley at which paths begin."""
 
 
-PRESETS = {"smoke": Config(preset="smoke", steps=40), "demo": Config(), "paper": Config(preset="paper", steps=200)}
+DEMO = Config()
+PRESETS = {
+    "smoke": lab.override(DEMO, preset="smoke", steps=40),
+    "demo": DEMO,
+    "paper": lab.override(DEMO, preset="paper", steps=200),
+}
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Walks, measures and draws."""
-    with open_run("gradient_descent", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        if not config.condition > 1 or config.steps < 10:
-            raise ValueError(f"Wanted condition > 1 and steps >= 10; given are {config.condition}, {config.steps}.")
         kappa = config.condition
         root = float(np.sqrt(kappa))
-        methods = {  # name -> (optimizer, factor by which the error shrinks a step)
+        methods = {  # name -> (optimizer, factor by which the error shrinks in a step)
             "gradient descent": (train.sgd(2 / (1 + kappa), momentum=0.0), (kappa - 1) / (kappa + 1)),
             "momentum": (train.sgd(1 / kappa, momentum=(1 - 1 / root) ** 2), 1 - 1 / root),
         }
@@ -59,20 +61,28 @@ def main(config: Config) -> Result:
         for name, (optimizer, theory) in methods.items():
             path = walk(optimizer, start, jnp.array([1.0, kappa]), config.steps)
             rows += [(name, t, *point) for t, point in enumerate(path.tolist())]
-            # The mean factor over the second half, in which the slowest part of the error is all that is left.
-            errors = np.linalg.norm(path, axis=1)
-            half = config.steps // 2
-            factor = float((errors[-1] / errors[half]) ** (1 / (config.steps - half)))
+            factor, crossings = error_factor(path), int((np.diff(np.sign(path[:, 1])) != 0).sum())
             short = name.replace(" ", "_")
-            turns = int((np.diff(np.sign(path[:, 1])) != 0).sum())
-            values |= {f"{short}_factor": factor, f"{short}_theory": theory, f"{short}_crossings": turns}
+            values |= {f"{short}_factor": factor, f"{short}_theory": theory, f"{short}_crossings": crossings}
             name = f"{name}: error factor a step, within 0.05 of theory"
-            claims.append(Claim(name, factor, f"{theory:.4f}", abs(factor - theory) < 0.05))
+            claims.append(lab.Claim(name, factor, f"{theory:.4f}", abs(factor - theory) < 0.05))
         for what in ("factor", "crossings"):
             with_momentum, without = values[f"momentum_{what}"], values[f"gradient_descent_{what}"]
-            claims.append(Claim(f"{what} with momentum", with_momentum, f"< {without:.4g}", with_momentum < without))
-        write_csv(run.folder / "paths.csv", ("method", "step", "x", "y"), rows)
+            holds = with_momentum < without
+            claims.append(lab.Claim(f"{what} with momentum", with_momentum, f"< {without:.4g}", holds))
+        lab.write_csv(run.folder / "paths.csv", ("method", "step", "x", "y"), rows)
         return run.finish(values, draw(run.folder), claims)
+
+
+def error_factor(path: np.ndarray) -> float:
+    """The mean factor of the error in a step, over the second half of a path, in which the slowest part of it is left.
+
+    Args:
+      path: points [steps + 1, 2]; the minimum is at 0.
+    """
+    errors, steps = np.linalg.norm(path, axis=1), len(path) - 1
+    half = steps // 2
+    return float((errors[-1] / errors[half]) ** (1 / (steps - half)))
 
 
 def walk(optimizer: optax.GradientTransformation, start: jax.Array, curvatures: jax.Array, steps: int) -> np.ndarray:
@@ -90,15 +100,13 @@ def walk(optimizer: optax.GradientTransformation, start: jax.Array, curvatures: 
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from paths.csv and the config."""
-    table = read_csv(folder / "paths.csv")
+    table = lab.read_csv(folder / "paths.csv")
     paths = {}
     for name in dict.fromkeys(table["method"].tolist()):
         rows = table["method"] == name
         paths[name] = np.stack([table["x"][rows], table["y"][rows]], axis=1)
-    return {"paths": plots.paths(paths, read_config(folder)["condition"])}
+    return {"paths": plots.paths(paths, lab.read_config(folder, Config, PRESETS).condition)}
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("gradient_descent"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

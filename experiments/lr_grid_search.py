@@ -9,64 +9,81 @@ over seeds, and "learning_rate_low" and "learning_rate_high", between which the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import data, plots, schedules, train
-from ._classification import ClassificationConfig, ClassificationProblem
-from ._members import fit_members
-from ._population import PopulationConfig, read_config, read_csv
-from ._run import Result, open_run
+from .. import data, lab, plots, schedules, train
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
-class Config(ClassificationConfig):
+class Config:
     """Budget and criterion; --population.learning-rate is the grid A."""
 
-    model: str = "mlp"
-    """Any name of models.names()."""
-    epochs: int = 1
-    """Passes through the training split, or its subset."""
-    subset: int | None = None
-    """Train on this many examples only, the same for all members."""
+    # A population has one layout, and the test split is never read.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"parallel": "jit", "tta": ...}
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    model: lab.ModelOptions = lab.ModelOptions("mlp")
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    training: lab.TrainingOptions = lab.TrainingOptions(epochs=1)
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    grid: lab.GridOptions = lab.GridOptions("2**-15:2**-1")
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=4)
+    subset: Annotated[int | None, lab.COUNT] = None
+    """Number of training examples, such as 500, the same for all members; by default all."""
     criterion: Literal["validation", "train"] = "validation"
-    """Which loss F is."""
-    population: PopulationConfig = PopulationConfig(learning_rate="2**-15:2**-1", seeds=4)  # noqa: RUF009
-    """The grid."""
+    """Loss F that the best learning rate minimizes."""
 
 
+DEMO = lab.override(Config(), epochs=3)
 PRESETS = {
-    "smoke": Config(preset="smoke", population=PopulationConfig(learning_rate="2**-9:2**-1", seeds=2)),
-    "demo": Config(preset="demo", epochs=3),
-    "paper": Config(preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, epochs=1),
+    "smoke": lab.override(
+        Config(), preset="smoke", grid=lab.GridOptions("2**-9:2**-1"), population=lab.SeedsOptions(seeds=2)
+    ),
+    "demo": DEMO,
+    "paper": lab.override(Config(), preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128),
 }
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains the grid, takes the argmin and draws."""
-    with open_run("lr_grid_search", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        if config.population.learning_rate is None:
-            raise ValueError("A grid search needs a grid: give --population.learning-rate, such as 2**-15:2**-1.")
-        problem = ClassificationProblem.of(config)
-        if config.subset is not None:
-            problem = replace(problem, train=data.subset(problem.train, config.subset))
-        trained = fit_members(
-            run, problem, problem.members(0.0), lambda hyper: schedules.constant(hyper["learning_rate"]), config.epochs,
-            name="grid_search", better=lambda validation: (-validation["loss"],),
-        )  # fmt: skip
-        members, fitted = trained.members, trained.fitted
-
+        if config.grid.learning_rate is None:
+            raise InputError("A grid search needs a grid: give --population.learning-rate, such as 2**-15:2**-1.")
+        training = training_of(config)
+        trained = lab.fit(
+            run,
+            training,
+            training.members(1.0, config.population, config.grid),
+            lambda hyper: schedules.constant(hyper["learning_rate"]),
+            config.training.epochs,
+            population=config.population,
+            table="grid_search",
+            title=f"{config.model.model} on {config.data.data}",
+        )
         rates, losses = table(run.folder, config.criterion)
         best = argmin(losses)
         if best is None:
             raise train.Diverged("Every member of the grid diverged. Give lower rates with --population.learning-rate.")
         single = [rates[i] for i in map(argmin, np.split(losses, losses.shape[1], axis=1)) if i is not None]
+        members, fitted = trained.members, trained.fitted
         accuracy = fitted.epochs[-1]["validation"]["accuracy"][members.hyper["learning_rate"] == rates[best]]
         return run.finish(
             {
@@ -82,9 +99,30 @@ def main(config: Config) -> Result:
         )
 
 
+def training_of(config: Config) -> lab.Training:
+    """The classifier's training, on a subset of the examples if the config says so."""
+    training = lab.classification(
+        data=config.data,
+        model=config.model.model,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        update=config.update,
+        seed=config.random.seed,
+        drops=config.drops,
+        dtype=config.precision.dtype,
+        label_smoothing=config.loss.label_smoothing,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        accumulate=config.accumulation.accumulate,
+    ).training
+    if config.subset is None:
+        return training
+    return replace(training, source=data.subset(training.source, config.subset))
+
+
 def table(folder: Path, criterion: str) -> tuple[np.ndarray, np.ndarray]:
     """(rates [n], losses [n, other members]) of grid_search.csv; NaN where a member diverged."""
-    columns = read_csv(folder / "grid_search.csv")
+    columns = lab.read_csv(folder / "grid_search.csv")
     rates = np.unique(columns["learning_rate"])
     return rates, np.stack([columns[f"{criterion}_loss"][columns["learning_rate"] == rate] for rate in rates])
 
@@ -97,7 +135,7 @@ def argmin(losses: np.ndarray) -> int | None:
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from grid_search.csv."""
-    criterion = read_config(folder)["criterion"]
+    criterion = lab.read_config(folder, Config, PRESETS).criterion
     rates, losses = table(folder, criterion)
     best = argmin(losses)
     chosen = rates[best] if best is not None else np.nan
@@ -105,6 +143,4 @@ def draw(folder: Path) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("lr_grid_search"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

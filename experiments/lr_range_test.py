@@ -8,83 +8,118 @@ figures/range_test.png shows both and the three regions; range_test.csv has the 
 
 from __future__ import annotations
 
-import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import metrics, plots
-from ._classification import ClassificationConfig, ClassificationProblem, range_test
-from ._population import PopulationConfig, read_csv
-from ._run import Claim, Result, open_run
+from .. import lab, metrics, plots
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
-class Config(ClassificationConfig):
+class Config:
     """The swept range."""
 
-    lowest: float = 1e-5
-    """Rate of the first step, α_min."""
-    highest: float = 10.0
-    """Rate of the last step, α_max."""
-    steps_per_decade: int = 30
-    """How slowly the rate grows: by 1/γ = 10^(1/steps_per_decade) a step."""
+    # The test split is never read, and members differ by their seeds alone.
+    REMOVED: ClassVar[Mapping[str, Any]] = {
+        **dict.fromkeys(lab.NO_GRID, ...),
+        "population.learning_rate": None,
+        "tta": ...,
+    }
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    model: lab.ModelOptions = lab.ModelOptions()
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    layout: lab.LayoutOptions = lab.LayoutOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions()
+    lowest: Annotated[float, lab.POSITIVE] = 1e-5
+    """Learning rate of the first step, α_min."""
+    highest: Annotated[float, lab.POSITIVE] = 10.0
+    """Learning rate of the last step, α_max."""
+    steps_per_decade: Annotated[int, lab.COUNT] = 30
+    """Number of steps in which the learning rate rises tenfold."""
 
 
+DEMO = lab.override(Config(), population=lab.SeedsOptions(seeds=8))
 PRESETS = {
-    "smoke": Config(preset="smoke", steps_per_decade=10),
-    "demo": Config(preset="demo", population=PopulationConfig(seeds=8)),
-    "paper": Config(
-        preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps_per_decade=150,
-        population=PopulationConfig(seeds=8),
+    "smoke": lab.override(Config(), preset="smoke", steps_per_decade=10),
+    "demo": DEMO,
+    "paper": lab.override(
+        DEMO, preset="paper", data="tfds:cifar10", model="resnet56", batch_size=128, steps_per_decade=150
     ),
-}  # fmt: skip
+}
 
 
-def main(config: Config) -> Result:
-    """Sweeps with every seed, analyses and draws."""
-    with open_run("lr_range_test", config, PRESETS[config.preset]) as run:
+def main(config: Config) -> lab.Result:
+    """Sweeps with every seed, analyzes and draws."""
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        if config.population.learning_rate is not None:
-            raise ValueError(
-                "A range test sweeps the learning rate: give --lowest and --highest, and no grid of rates."
-            )
-        rates, losses = range_test(
-            ClassificationProblem.of(config), config.lowest, config.highest, config.steps_per_decade,
-            run.folder / "range_test.csv", run.journal,
-        )  # fmt: skip
+        if not config.lowest < config.highest:
+            raise InputError(f"The swept range is {config.lowest} to {config.highest}; wanted: 0 < lowest < highest.")
+        lab.population_of(config.population, layout=config.layout)
+        classifier = lab.classification(
+            data=config.data,
+            model=config.model.model,
+            batch=config.batch,
+            optimizer=config.optimizer,
+            update=config.update,
+            seed=config.random.seed,
+            drops=config.drops,
+            dtype=config.precision.dtype,
+            label_smoothing=config.loss.label_smoothing,
+            augmentation=config.augmentation,
+            mixing=config.mixing,
+            layout=config.layout,
+            accumulate=config.accumulation.accumulate,
+        )
+        swept = lab.RangeTestOptions(None, config.lowest, config.highest, config.steps_per_decade)
+        rates, losses = lab.range_test(run, classifier.training, swept, config.population)
         tests = [metrics.range_test(rates, each) for each in losses.T]
-        found = [test for test in tests if test.suggestion is not None]
         for test in tests:
             if test.suggestion is None:
                 run.journal.say(f"A seed without a suggestion: {test.reason}")
+        values, claims = judge(tests)
+        return run.finish(values, draw(run.folder), claims)
 
-        def mean(name):
-            values = [getattr(test, name) for test in found if getattr(test, name) is not None]
-            return {name: float(np.exp(np.mean(np.log(values))))} if values else {}
 
-        suggestions = np.array([test.suggestion for test in found])
-        spread = float(suggestions.max() / suggestions.min()) if len(found) else math.inf
-        measured = {}
-        for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence"):
-            measured |= mean(name)
-        return run.finish(
-            measured | ({"suggestion_low": suggestions.min(), "suggestion_high": suggestions.max()} if found else {}),
-            draw(run.folder),
-            [
-                Claim("share of seeds whose curve has a clear descent", len(found) / len(tests), "1", found == tests),
-                *([Claim("suggestions, highest over lowest", spread, "<= 2", spread <= 2)] if len(found) > 1 else []),
-            ],
-        )
+def judge(tests: Sequence[metrics.RangeTest]) -> tuple[dict[str, float], list[lab.Claim]]:
+    """(metrics, claims) of the curves of all seeds; the numbers are geometric means over the seeds that have them."""
+    found = [test.suggestion for test in tests if test.suggestion is not None]
+    values = {}
+    for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence"):
+        numbers = [getattr(test, name) for test in tests if test.suggestion is not None]
+        numbers = [number for number in numbers if number is not None]
+        if numbers:
+            values[name] = float(np.exp(np.mean(np.log(numbers))))
+    if found:
+        values |= {"suggestion_low": float(min(found)), "suggestion_high": float(max(found))}
+    share, clear = len(found) / len(tests), len(found) == len(tests)
+    claims = [lab.Claim("share of seeds whose curve has a clear descent", share, "1", clear)]
+    if len(found) > 1:
+        spread = float(max(found) / min(found))
+        claims.append(lab.Claim("suggestions, highest over lowest", spread, "<= 2", spread <= 2))
+    return values, claims
 
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from range_test.csv alone."""
-    table = read_csv(folder / "range_test.csv")
+    table = lab.read_csv(folder / "range_test.csv")
     rates = table.pop("learning_rate")
     tests = [metrics.range_test(rates, losses) for losses in table.values()]
     if len(tests) == 1:
@@ -93,6 +128,4 @@ def draw(folder: Path) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("lr_range_test"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

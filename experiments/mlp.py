@@ -9,105 +9,148 @@ error gets by hidden layers and by their width, and how much worse the sigmoid t
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import models, plots, train
-from ..models import activations
-from ._classification import ClassificationConfig, ClassificationProblem
-from ._population import PopulationConfig, read_csv, write_csv
-from ._problem import warmup_cosine
-from ._race import train_entrant
-from ._run import Claim, Result, Run, open_run
+from .. import lab, models, plots
+from ..errors import InputError
+from ..models.layers.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True)
-class Config(ClassificationConfig):
+class Config:
     """The networks and their budget; --population.learning-rate is the grid of rates."""
 
-    model: str = "mlp"
-    """Whatever has hidden layers and an activation."""
-    activations: tuple[str, ...] = ("sigmoid", "tanh", "relu", "swish")
-    """Names of models.activations.ACTIVATIONS."""
-    widths: tuple[int, ...] = (4, 16, 64)
-    """Of every hidden layer."""
-    depths: tuple[int, ...] = (1, 4)
-    """How many hidden layers."""
-    epochs: int = 20
-    """Passes through the training split."""
-    shift: int | None = 0
-    """Largest shift of the augmentation; none, so that the training loss is that of the task."""
-    population: PopulationConfig = field(default_factory=lambda: PopulationConfig("2**-7:2**1:5", seeds=4))
-    """The grid, and how many seeds of each network."""
+    # Networks are multilayer perceptrons, which have no stochastic depth; a population has one layout.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"model": ..., "drop_path": None, "parallel": "jit"}
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    activations: Annotated[tuple[str, ...], lab.Choice("activation", ACTIVATIONS)] = (
+        "sigmoid",
+        "tanh",
+        "relu",
+        "swish",
+    )
+    """Names of the activations of hidden layers, one or more."""
+    widths: Annotated[tuple[int, ...], lab.COUNT] = (4, 16, 64)
+    """Numbers of units of every hidden layer, one or more."""
+    depths: Annotated[tuple[int, ...], lab.COUNT] = (1, 4)
+    """Numbers of hidden layers, one or more."""
+    dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
+    """Rate of dropout after every hidden layer, such as 0.1; by default none."""
+    loss: lab.LossOptions = lab.LossOptions()
+    # Nothing is shifted by default, so that the training loss is that of the task.
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions(shift=0)
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    views: lab.ViewOptions = lab.ViewOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    training: lab.TrainingOptions = lab.TrainingOptions(20)
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=4)
+    grid: lab.GridOptions = lab.GridOptions("2**-7:2**1:5")
 
 
+DEMO = Config()
 PRESETS = {
-    "smoke": Config(
-        preset="smoke", activations=("sigmoid", "relu"), widths=(4,), depths=(2,), epochs=3,
-        population=PopulationConfig(learning_rate="0.03,0.1", seeds=2),
+    "smoke": lab.override(
+        DEMO,
+        preset="smoke",
+        activations=("sigmoid", "relu"),
+        widths=(4,),
+        depths=(2,),
+        epochs=3,
+        grid=lab.GridOptions("0.03,0.1"),
+        population=lab.SeedsOptions(seeds=2),
     ),
-    "demo": Config(),
-    "paper": Config(
-        preset="paper", data="tfds:fashion_mnist", activations=tuple(activations.ACTIVATIONS),
-        widths=(16, 64, 256, 1024), depths=(1, 2, 4, 8), epochs=50, batch_size=128,
-        population=PopulationConfig(learning_rate="2**-11:2**1:7", seeds=5),
+    "demo": DEMO,
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:fashion_mnist",
+        activations=tuple(ACTIVATIONS),
+        widths=(16, 64, 256, 1024),
+        depths=(1, 2, 4, 8),
+        epochs=50,
+        batch_size=128,
+        grid=lab.GridOptions("2**-11:2**1:7"),
+        population=lab.SeedsOptions(seeds=5),
     ),
-}  # fmt: skip
+}
 MEASURES = ("train_loss", "validation_error", "test_error")
 SPREADS = tuple(f"{measure}_std" for measure in MEASURES)
 COLUMNS = ("activation", "depth", "width", "parameters", "learning_rate", *MEASURES, *SPREADS)
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains every network, tabulates and draws."""
-    with open_run("mlp", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        problem, rows = ClassificationProblem.of(config), []
-        shape = problem.train.element_spec["image"].shape
-        for (activation, depth, width), model in networks(config, problem.model).items():
+        race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
+        rows, shape = [], race.test.element_spec["image"].shape
+        for (activation, depth, width), model in networks(config).items():
             name = f"{activation}_{depth}x{width}" if depth else activation
-            count = models.count_parameters(model, shape)
-            seeds = train_seeds(run, name, problem, model, config.epochs)
+            seeds = train_seeds(race, name, make_classifier(config, model))
             spread = [of(seeds[measure]) for of in (np.mean, np.std) for measure in MEASURES]
+            count = models.count_parameters(model, shape)
             rows.append((activation, depth, width, count, seeds["learning_rate"][0], *spread))
-        write_csv(run.folder / "table.csv", COLUMNS, rows)
+        lab.write_csv(run.folder / "table.csv", COLUMNS, rows)
         values, claims = conclude(run.folder)
         return run.finish(values, draw(run.folder), claims)
 
 
-def networks(config: Config, model: nn.Module) -> dict[tuple[str, int, int], nn.Module]:
-    """(activation, depth, width) -> network, the linear model first."""
-    if not {"hidden", "activation"} <= set(models.fields(model)):
-        raise ValueError(f"{config.model} has no hidden layers and activation to vary; give --model mlp.")
-    if not (config.activations and config.widths and config.depths) or min(*config.widths, *config.depths) < 1:
-        raise ValueError("Wanted activations, and widths and depths of at least 1.")
-    functions = {name: activations.named(name) for name in config.activations}
+def networks(config: Config) -> dict[tuple[str, int, int], nn.Module]:
+    """(activation, depth, width) -> network, the linear model first.
+
+    Raises: InputError if there are no activations, widths or depths.
+    """
+    if not (config.activations and config.widths and config.depths):
+        raise InputError("There is nothing to compare; give at least one each of activations, widths and depths.")
+    model = make_classifier(config, "mlp").model
     return {("linear", 0, 0): model.clone(hidden=())} | {
-        (name, depth, width): model.clone(hidden=(width,) * depth, activation=functions[name])
-        for name, depth, width in product(functions, config.depths, config.widths)
+        (name, depth, width): model.clone(hidden=(width,) * depth, activation=ACTIVATIONS[name])
+        for name, depth, width in product(config.activations, config.depths, config.widths)
     }
 
 
-def train_seeds(
-    run: Run, name: str, problem: ClassificationProblem, model: nn.Module, epochs: int
-) -> dict[str, np.ndarray]:
+def make_classifier(config: Config, model: str | nn.Module) -> lab.Classifier:
+    """A network and its data."""
+    return lab.classification(
+        data=config.data,
+        model=model,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        update=config.update,
+        seed=config.random.seed,
+        drops=lab.DropOptions(dropout=config.dropout),
+        label_smoothing=config.loss.label_smoothing,
+        dtype=config.precision.dtype,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        copies=config.views.tta,
+        accumulate=config.accumulation.accumulate,
+    )
+
+
+def train_seeds(race: lab.Race, name: str, classifier: lab.Classifier) -> dict[str, np.ndarray]:
     """What each seed of a network came to at the network's best rate. Trains, unless an earlier start did.
 
     The training loss is the mean over the last epoch; the errors are those of the best checkpoint.
     """
-    task = train.classification(
-        model, problem.train.element_spec["image"].shape, preprocess=problem.preprocess,
-        label_smoothing=problem.config.label_smoothing,
-    )  # fmt: skip
-    schedule = warmup_cosine(problem, epochs)
-    seeds = train_entrant(run, name, replace(problem, model=model, task=task), schedule, epochs)
-    curve = read_csv(run.folder / name / "curves.csv")
+    seeds = race.train(name, classifier, lab.warmup_cosine(classifier.training.steps(race.epochs)))
+    curve = lab.read_csv(race.run.folder / name / "curves.csv")
     return {
         "learning_rate": seeds["learning_rate"],
         "train_loss": curve["train_loss"][curve["epoch"] == curve["epoch"].max()],
@@ -116,9 +159,9 @@ def train_seeds(
     }
 
 
-def conclude(folder: Path) -> tuple[dict[str, float], list[Claim]]:
+def conclude(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     """The numbers and claims of table.csv; the network that counts is chosen on validation data."""
-    table = read_csv(folder / "table.csv")
+    table = lab.read_csv(folder / "table.csv")
     deep = table["depth"] > 0
     chosen = np.arange(len(deep)) == np.flatnonzero(deep)[np.argmin(table["validation_error"][deep])]
     values = {f"chosen_{name}": float(table[name][chosen][0]) for name in table if name != "activation"}
@@ -136,12 +179,12 @@ def conclude(folder: Path) -> tuple[dict[str, float], list[Claim]]:
         for name, (measure, rows, others) in comparisons.items()
         if rows.any() and others.any()  # a config may have one width only, or no sigmoid
     }
-    return values, [Claim(name, ratio, "< 0.9", ratio < 0.9) for name, ratio in ratios.items()]
+    return values, [lab.Claim(name, ratio, "< 0.9", ratio < 0.9) for name, ratio in ratios.items()]
 
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from table.csv."""
-    table = read_csv(folder / "table.csv")
+    table = lab.read_csv(folder / "table.csv")
     measures = {
         "training loss (nats)": (table["train_loss"], table["train_loss_std"]),
         "test error (%)": (100 * table["test_error"], 100 * table["test_error_std"]),
@@ -150,6 +193,4 @@ def draw(folder: Path) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("mlp"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

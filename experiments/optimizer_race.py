@@ -9,64 +9,103 @@ step.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
-from .. import train
-from ._classification import ClassificationConfig, ClassificationProblem
-from ._population import PopulationConfig
-from ._problem import warmup_cosine
-from ._race import draw_race, race
-from ._run import Result, open_run
+from .. import lab, train
 
 
 @dataclass(frozen=True)
-class Config(ClassificationConfig):
+class Config:
     """Budget; --population.learning-rate is the grid."""
 
-    model: str = "mlp"
-    """Any name of models.names()."""
-    epochs: int = 12
-    """Passes through the training split."""
-    only: tuple[str, ...] = ()
-    """Race these optimizers only; all by default."""
-    population: PopulationConfig = field(default_factory=lambda: PopulationConfig(learning_rate="2**-12:2**1", seeds=3))
-    """The grid, wide enough for the rates of SGD and of Adam."""
+    # Every entrant is an optimizer, and a population has one layout.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"optimizer": ..., "parallel": "jit"}
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    model: lab.ModelOptions = lab.ModelOptions("mlp")
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    views: lab.ViewOptions = lab.ViewOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    training: lab.TrainingOptions = lab.TrainingOptions(12)
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
+    grid: lab.GridOptions = lab.GridOptions("2**-12:2**1")  # wide enough for the rates of SGD and of Adam
+    only: Annotated[tuple[str, ...], lab.Choice("optimizer", train.OPTIMIZERS)] = ()
+    """Names of the optimizers that race, such as sgd adam; by default all."""
 
 
+DEMO = Config()
 PRESETS = {
-    "smoke": Config(
-        preset="smoke", epochs=2, only=("sgd", "adam"),
-        population=PopulationConfig(learning_rate="2**-8:2**-2:3", seeds=2),
+    "smoke": lab.override(
+        DEMO,
+        preset="smoke",
+        epochs=2,
+        only=("sgd", "adam"),
+        grid=lab.GridOptions("2**-8:2**-2:3"),
+        population=lab.SeedsOptions(seeds=2),
     ),
-    "demo": Config(preset="demo"),
-    "paper": Config(
-        preset="paper", data="tfds:cifar10", model="resnet20", epochs=100, batch_size=128, flip=True,
-        population=PopulationConfig(learning_rate="2**-14:2**1", seeds=5),
+    "demo": DEMO,
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:cifar10",
+        model="resnet20",
+        epochs=100,
+        batch_size=128,
+        flip=True,
+        grid=lab.GridOptions("2**-14:2**1"),
+        population=lab.SeedsOptions(seeds=5),
     ),
-}  # fmt: skip
+}
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Races the optimizers and draws."""
-    with open_run("optimizer_race", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        unknown = sorted(set(config.only) - train.OPTIMIZERS.keys())
-        if unknown:
-            raise ValueError(f"There is no optimizer {', '.join(unknown)}. Valid are: {', '.join(train.OPTIMIZERS)}.")
-        problem = ClassificationProblem.of(config)
-        schedule = warmup_cosine(problem, config.epochs)
-        entrants = {
-            name: (replace(problem, config=replace(config, optimizer=name)), schedule)
-            for name in config.only or train.OPTIMIZERS
-        }
-        return race(run, entrants, config.epochs)
+        race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
+        classifier = make_classifier(config)
+        schedule = lab.warmup_cosine(classifier.training.steps(race.epochs))
+
+        def entrant(optimizer):
+            make_optimizer = lab.make_optimizer(lab.OptimizerOptions(optimizer), config.update)
+            return replace(classifier, training=replace(classifier.training, make_optimizer=make_optimizer)), schedule
+
+        values = race.compare({name: entrant(name) for name in config.only or train.OPTIMIZERS})
+        return run.finish(values, draw(run.folder))
 
 
-draw = draw_race
+def make_classifier(config: Config) -> lab.Classifier:
+    """The network and its data; every entrant replaces the optimizer."""
+    return lab.classification(
+        data=config.data,
+        model=config.model.model,
+        batch=config.batch,
+        optimizer=lab.OptimizerOptions(),
+        update=config.update,
+        seed=config.random.seed,
+        drops=config.drops,
+        label_smoothing=config.loss.label_smoothing,
+        dtype=config.precision.dtype,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        copies=config.views.tta,
+        accumulate=config.accumulation.accumulate,
+    )
+
+
+draw = lab.draw_race
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("optimizer_race"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -14,7 +14,9 @@ import tyro
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from .. import lab
 from ..data import prepare
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,23 @@ class Config:
     """What to prepare, from what, to where."""
 
     name: tyro.conf.Positional[str]
-    """tfds:<name>[/config][:version], such as tfds:fashion_mnist."""
+    """Name of the set, tfds:<name>[/config][:version], such as tfds:fashion_mnist."""
     archives: Path | None = None
-    """Folder with the set's own archives, as its authors distribute them: mnist, fashion_mnist and kmnist."""
+    """Folder of the set's own archives, as its authors distribute them, for mnist, fashion_mnist and kmnist; by default
+    tfds downloads the set."""
     data_dir: Path | None = None
-    """Where prepared sets are; by default where tfds has them (TFDS_DATA_DIR, or ~/tensorflow_datasets)."""
+    """Folder of prepared sets; by default the one of tfds (TFDS_DATA_DIR, or ~/tensorflow_datasets)."""
 
 
 def main(config: Config) -> None:
-    """Prepares the set, unless it is there, and says where it is."""
+    """Prepares the set, unless it is there, and prints where it is.
+
+    Raises: InputError for a set of another kind.
+    """
     console = Console()
     kind, _, name = config.name.partition(":")
     if kind != "tfds":
-        raise ValueError(f"Only sets of TensorFlow Datasets are prepared, tfds:<name>; got {config.name!r}.")
+        raise InputError(f"Only sets of TensorFlow Datasets are prepared, tfds:<name>; got {config.name!r}.")
     folder = prepare.prepared(name, config.data_dir)
     if folder is not None:
         console.print(f"{config.name} is already prepared in {folder}", highlight=False, soft_wrap=True)
@@ -55,6 +61,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("prepare"))
+    sys.exit(lab.command(__doc__, Config, main))

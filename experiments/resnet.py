@@ -1,40 +1,134 @@
 """Train a residual network: a range test picks the rate, validation picks the checkpoint, the test is read once.
 
-He et al. 2015, section 4.2, at any scale. A learning-rate range test chooses the peak rate; the network trains
-with linear warm-up and cosine decay; the checkpoint of the best validation accuracy is evaluated once on the
-held-out test split. Answer: result.json's "test_accuracy"; figures/confusion_matrix.png says where it errs.
+He et al. 2015, section 4.2, at any scale. A learning-rate range test chooses the peak rate; the network trains with
+linear warm-up and cosine decay; the checkpoint of the best validation accuracy is evaluated once on the held-out test
+split. Answer: result.json's "test_accuracy"; figures/confusion_matrix.png shows where it errs. With
+--population.learning-rate or --population.seeds, many runs train at once; the rates are compared on validation data.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ._run import Result
-from ._training import TrainingConfig, train_classifier
+from matplotlib.figure import Figure
+
+from .. import lab, metrics, plots
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
-class Config(TrainingConfig):
+class Config:
     """Any convolutional network by its name."""
 
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    model: lab.ModelOptions = lab.ModelOptions()
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    views: lab.ViewOptions = lab.ViewOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    rate: lab.RangeTestOptions = lab.RangeTestOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
+    training: lab.TrainingOptions = lab.TrainingOptions()
+    averaging: lab.AveragingOptions = lab.AveragingOptions()
+    stopping: lab.StoppingOptions = lab.StoppingOptions()
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    layout: lab.LayoutOptions = lab.LayoutOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions()
+    grid: lab.GridOptions = lab.GridOptions()
 
+
+DEMO = Config()
 PRESETS = {
-    "smoke": Config(preset="smoke", epochs=2, range_steps_per_decade=12),
-    "demo": Config(preset="demo"),
-    "paper": Config(
-        preset="paper", data="tfds:cifar10", model="resnet110", epochs=164, batch_size=128, learning_rate=0.1,
-        weight_decay=1e-4, shift=4, flip=True, feed="auto", checkpoint_every=1000,
+    "smoke": lab.override(DEMO, preset="smoke", epochs=2, range_steps_per_decade=12),
+    "demo": DEMO,
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:cifar10",
+        model="resnet110",
+        epochs=164,
+        batch_size=128,
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        shift=4,
+        flip=True,
+        checkpoint_every=1000,
     ),
-}  # fmt: skip
+}
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains, evaluates and reports."""
-    return train_classifier("resnet", config, PRESETS[config.preset])
+    return train_classifier("resnet", config, PRESETS)
+
+
+def train_classifier(experiment: str, config: Config, presets: dict[str, Config]) -> lab.Result:
+    """The whole training of one classifier, or of a population of them."""
+    with lab.open_run(experiment, config, presets) as run:
+        if run.result:
+            return run.result
+        classifier = lab.classification(
+            data=config.data,
+            model=config.model.model,
+            batch=config.batch,
+            optimizer=config.optimizer,
+            update=config.update,
+            seed=config.random.seed,
+            drops=config.drops,
+            dtype=config.precision.dtype,
+            label_smoothing=config.loss.label_smoothing,
+            augmentation=config.augmentation,
+            mixing=config.mixing,
+            copies=config.views.tta,
+            layout=config.layout,
+            accumulate=config.accumulation.accumulate,
+        )
+        training, epochs = classifier.training, config.training.epochs
+        population = lab.population_of(config.population, config.grid, config.layout)
+        schedule = lab.warmup_cosine(training.steps(epochs), config.schedule)
+        peak, figures = choose_rate(run, training, config)
+
+        trained = lab.fit(
+            run,
+            training,
+            training.members(peak, config.population, config.grid),
+            schedule,
+            epochs,
+            population=population,
+            better=lab.more_accurate,
+            ema_decay=config.averaging.ema_decay,
+            title=f"{config.model.model} on {config.data.data}",
+            patience=config.stopping.patience,
+            checkpoint_every=config.stopping.checkpoint_every,
+        )
+        values, drawn = lab.report_classifier(classifier, trained, lab.load(config.data, "test"), schedule, population)
+        return run.finish(values, figures | drawn)
+
+
+def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[float, dict[str, Figure]]:
+    """The peak rate: as given, or the suggestion of a range test, with its figure.
+
+    Of a grid, every member has its own.
+    """
+    if config.rate.learning_rate is not None:
+        return config.rate.learning_rate, {}
+    if config.grid.learning_rate is not None:
+        return 1.0, {}  # replaced by that of each member
+    rates, losses = lab.range_test(run, training, config.rate, replace(config.population, seeds=1))
+    curve = metrics.range_test(rates, losses[:, 0])
+    if curve.suggestion is None:
+        raise InputError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
+    run.journal.say(f"The range test suggests a learning rate of {curve.suggestion:.3g}.")
+    return curve.suggestion, {"range_test": plots.range_test(curve, chosen=curve.suggestion)}
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("resnet"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -8,68 +8,16 @@ shows the schedules, as the slide does. race.csv has the numbers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import plots, schedules, train
-from ._classification import ClassificationConfig, ClassificationProblem
-from ._population import PopulationConfig
-from ._race import draw_race, race
-from ._run import Result, open_run
-
-
-@dataclass(frozen=True)
-class Config(ClassificationConfig):
-    """Budget; --population.learning-rate is the grid of peak rates."""
-
-    model: str = "mlp"
-    """Any name of models.names()."""
-    epochs: int = 12
-    """Passes through the training split."""
-    only: tuple[str, ...] = ()
-    """Race these schedules only; all by default."""
-    population: PopulationConfig = field(default_factory=lambda: PopulationConfig(learning_rate="2**-8:2**-1", seeds=4))
-    """The grid."""
-
-
-PRESETS = {
-    "smoke": Config(
-        preset="smoke", epochs=3, only=("constant", "cosine", "plateau"),
-        population=PopulationConfig(learning_rate="2**-5:2**-3", seeds=2),
-    ),
-    "demo": Config(preset="demo"),
-    "paper": Config(
-        preset="paper", data="tfds:cifar10", model="resnet20", epochs=100, batch_size=128, flip=True,
-        population=PopulationConfig(learning_rate="2**-9:2**0", seeds=5),
-    ),
-}  # fmt: skip
-
-
-def main(config: Config) -> Result:
-    """Races the schedules and draws."""
-    with open_run("schedule_race", config, PRESETS[config.preset]) as run:
-        if run.result:
-            return run.result
-        problem = ClassificationProblem.of(config)
-        steps = len(problem.train) // config.batch_size
-        table = named(config.epochs * steps, steps)
-        entrants = {
-            name: (problem, lambda hyper, make=make: make(hyper["learning_rate"])) for name, make in table.items()
-        }
-        # The one that depends on more than the step is a constant rate around which the optimizer is slowed down.
-        slowed = partial(train.reduce_on_plateau, factor=0.3, patience=1, steps_per_value=steps)
-        entrants["plateau"] = replace(problem, wrap_optimizer=slowed), entrants["constant"][1]
-        unknown = sorted(set(config.only) - entrants.keys())
-        if unknown:
-            raise ValueError(f"There is no schedule {', '.join(unknown)}. Valid are: {', '.join(entrants)}.")
-        return race(run, {name: entrants[name] for name in config.only or entrants}, config.epochs, draw=draw)
+from .. import lab, plots, schedules, train
 
 
 def named(total: int, epoch: int) -> dict[str, Callable[[Any], optax.Schedule]]:
@@ -92,14 +40,118 @@ def named(total: int, epoch: int) -> dict[str, Callable[[Any], optax.Schedule]]:
     }
 
 
+SCHEDULES = (*named(1, 1), "plateau")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Budget; --population.learning-rate is the grid of peak rates."""
+
+    # A population has one layout.
+    REMOVED: ClassVar[Mapping[str, Any]] = {"parallel": "jit"}
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
+    model: lab.ModelOptions = lab.ModelOptions("mlp")
+    drops: lab.DropOptions = lab.DropOptions()
+    loss: lab.LossOptions = lab.LossOptions()
+    augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
+    mixing: lab.MixingOptions = lab.MixingOptions()
+    views: lab.ViewOptions = lab.ViewOptions()
+    batch: lab.BatchOptions = lab.BatchOptions()
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
+    update: lab.UpdateOptions = lab.UpdateOptions()
+    training: lab.TrainingOptions = lab.TrainingOptions(12)
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=4)
+    grid: lab.GridOptions = lab.GridOptions("2**-8:2**-1")
+    only: Annotated[tuple[str, ...], lab.Choice("schedule", SCHEDULES)] = ()
+    """Names of the schedules that race, such as constant cosine; by default all."""
+
+
+DEMO = Config()
+PRESETS = {
+    "smoke": lab.override(
+        DEMO,
+        preset="smoke",
+        epochs=3,
+        only=("constant", "cosine", "plateau"),
+        grid=lab.GridOptions("2**-5:2**-3"),
+        population=lab.SeedsOptions(seeds=2),
+    ),
+    "demo": DEMO,
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:cifar10",
+        model="resnet20",
+        epochs=100,
+        batch_size=128,
+        flip=True,
+        grid=lab.GridOptions("2**-9:2**0"),
+        population=lab.SeedsOptions(seeds=5),
+    ),
+}
+
+
+def main(config: Config) -> lab.Result:
+    """Races the schedules and draws."""
+    with lab.open_run(__file__, config, PRESETS) as run:
+        if run.result:
+            return run.result
+        race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
+        classifier = make_classifier(config)
+        steps = classifier.training.steps(1)
+        entrants = {
+            name: (classifier, lambda hyper, make=make: make(hyper["learning_rate"]))
+            for name, make in named(race.epochs * steps, steps).items()
+        }
+        entrants["plateau"] = slowed_on_plateaus(classifier, steps), entrants["constant"][1]
+        values = race.compare({name: entrants[name] for name in config.only or entrants})
+        return run.finish(values, draw(run.folder))
+
+
+def make_classifier(config: Config) -> lab.Classifier:
+    """The network and its data."""
+    return lab.classification(
+        data=config.data,
+        model=config.model.model,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        update=config.update,
+        seed=config.random.seed,
+        drops=config.drops,
+        label_smoothing=config.loss.label_smoothing,
+        dtype=config.precision.dtype,
+        augmentation=config.augmentation,
+        mixing=config.mixing,
+        copies=config.views.tta,
+        accumulate=config.accumulation.accumulate,
+    )
+
+
+def slowed_on_plateaus(classifier: lab.Classifier, steps: int) -> lab.Classifier:
+    """A classifier whose optimizer slows down where the loss of an epoch no longer falls.
+
+    It is the one schedule that depends on more than the step: the rate is constant, and the optimizer's state has the
+    factor.
+    """
+    inner = classifier.training.make_optimizer
+
+    def make_optimizer(learning_rate, hyper):
+        return train.reduce_on_plateau(inner(learning_rate, hyper), factor=0.3, patience=1, accumulation_size=steps)
+
+    return replace(classifier, training=replace(classifier.training, make_optimizer=make_optimizer))
+
+
 def draw(folder: Path) -> dict[str, Figure]:
     """The figures, from the tables alone; the gallery from the formulas."""
     steps = np.arange(600)
     rates = {name: np.asarray(make(1.0)(steps)) for name, make in named(600, 50).items()}
-    return draw_race(folder) | {"gallery": plots.gallery(steps, rates)}
+    return lab.draw_race(folder) | {"gallery": plots.gallery(steps, rates)}
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("schedule_race"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -21,57 +21,55 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import metrics, plots, schedules, train
-from ..models.mlp import MLP
-from ._population import read_csv, write_csv
-from ._run import Claim, Result, RunConfig, open_run
-
-
-@dataclass(frozen=True)
-class Config(RunConfig):
-    """The function and the networks."""
-
-    target: str = "waves"
-    """waves, kink or steps: what is fitted, see TARGETS."""
-    widths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    """Of the hidden layer."""
-    points: int = 257
-    """Of the training grid."""
-    steps: int = 6000
-    """Of Adam."""
-    learning_rate: float = 0.02
-    """Its first rate."""
-    seeds: int = 8
-    """Networks of each width."""
-    seed: int = 0
-    """The first of the seeds."""
-
-    @property
-    def many_devices(self) -> bool:
-        return True
-
+from .. import lab, metrics, models, plots, schedules, train
+from ..errors import InputError
 
 TARGETS: dict[str, Callable[[Any], Any]] = {
     "waves": lambda x: np.sin(3 * np.pi * x) * np.exp(-(x**2)) + 0.5 * x,
     "kink": lambda x: np.abs(x - 0.2) - 0.5 * np.abs(x + 0.4),
     "steps": lambda x: np.tanh(30 * (x + 0.5)) - np.tanh(30 * (x - 0.3)),
 }
+
+
+@dataclass(frozen=True)
+class Config:
+    """The function and the networks."""
+
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    rate: lab.RateOptions = lab.RateOptions(0.02)
+    target: Annotated[str, lab.Choice("target", TARGETS)] = "waves"
+    """Name of the function that is fitted."""
+    widths: Annotated[tuple[int, ...], lab.COUNT] = (1, 2, 4, 8, 16, 32, 64)
+    """Numbers of hidden units."""
+    points: Annotated[int, lab.at_least(2)] = 257
+    """Number of points of the training grid."""
+    steps: Annotated[int, lab.COUNT] = 6000
+    """Number of Adam's steps."""
+    seeds: Annotated[int, lab.COUNT] = 8
+    """Number of networks of each width, with seeds counted up from --seed."""
+
+    @property
+    def many_devices(self) -> bool:
+        """Every CPU core should be a device: all networks of a width train at once."""
+        return True
+
+
+DEMO = Config()
 PRESETS = {
-    "smoke": Config(preset="smoke", widths=(1, 4, 16), steps=600, seeds=2),
-    "demo": Config(),
-    "paper": Config(preset="paper", widths=(1, 2, 4, 8, 16, 32, 64, 128, 256), steps=50_000, seeds=32),
+    "smoke": lab.override(DEMO, preset="smoke", widths=(1, 4, 16), steps=600, seeds=2),
+    "demo": DEMO,
+    "paper": lab.override(DEMO, preset="paper", widths=(1, 2, 4, 8, 16, 32, 64, 128, 256), steps=50_000, seeds=32),
 }
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Fits every width, measures the largest errors and draws."""
-    with open_run("universal_approximation", config, PRESETS[config.preset]) as run:
+    with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        if config.target not in TARGETS:
-            raise ValueError(f"There is no target {config.target!r}. Valid are: {', '.join(TARGETS)}.")
-        if not config.widths or min(config.widths) < 1 or config.seeds < 1 or config.steps < 1 or config.points < 2:
-            raise ValueError("Wanted widths, seeds and steps of at least 1, and 2 points or more.")
+        if not config.widths:
+            raise InputError("There is no width to fit; give --widths 1 4 16.")
         target = TARGETS[config.target]
         grid, fine = np.linspace(-1, 1, config.points), np.linspace(-1, 1, 2 * config.points - 1)
         errors, fits = [], []
@@ -80,24 +78,24 @@ def main(config: Config) -> Result:
             on_grid, on_fine = fit(config, width, grid, target(grid), fine)
             worst = np.abs(on_fine - target(fine)).max(1)
             best = int(np.argmin(np.abs(on_grid - target(grid)).max(1)))
-            errors += [(width, config.seed + i, error, int(i == best)) for i, error in enumerate(worst.tolist())]
+            errors += [(width, config.random.seed + i, error, int(i == best)) for i, error in enumerate(worst.tolist())]
             fits += [(width, *row) for row in zip(fine, target(fine), on_fine[best], strict=True)]
-        write_csv(run.folder / "errors.csv", ("width", "seed", "largest_error", "chosen"), errors)
-        write_csv(run.folder / "fits.csv", ("width", "x", "target", "network"), fits)
+        lab.write_csv(run.folder / "errors.csv", ("width", "seed", "largest_error", "chosen"), errors)
+        lab.write_csv(run.folder / "fits.csv", ("width", "x", "target", "network"), fits)
         chosen = np.array([(width, error) for width, _, error, best in errors if best])
         ratio = float(chosen[-1, 1] / chosen[0, 1])
-        claims = [Claim("largest error, widest network over narrowest", ratio, "< 0.1", ratio < 0.1)]
+        claims = [lab.Claim("largest error, widest network over narrowest", ratio, "< 0.1", ratio < 0.1)]
         values = {f"largest_error_width_{int(width)}": error for width, error in chosen}
         if len(chosen) > 1:
             values["slope"] = metrics.loglog_slope(*chosen.T)
-            claims.append(Claim("slope of the error over width", values["slope"], "< 0", values["slope"] < 0))
+            claims.append(lab.Claim("slope of the error over width", values["slope"], "< 0", values["slope"] < 0))
         return run.finish(values, draw(run.folder), claims)
 
 
 def fit(config: Config, width: int, x: np.ndarray, y: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([seeds, len(x)], [seeds, len(fine)]): what the networks of a width answer after training."""
-    model = MLP(1, hidden=(width,), activation=nn.tanh)
-    schedule = schedules.cosine_decay(config.learning_rate, config.steps)
+    model = models.create("mlp", num_classes=1, hidden=(width,), activation=nn.tanh)
+    schedule = schedules.cosine_decay(config.rate.learning_rate, config.steps)
     inputs, targets = jnp.asarray(x, jnp.float32)[:, None], jnp.asarray(y, jnp.float32)
 
     def one(key):
@@ -122,17 +120,18 @@ def fit(config: Config, width: int, x: np.ndarray, y: np.ndarray, fine: np.ndarr
         ]
         return answers[0][:, 0], answers[1][:, 0]
 
-    where = train.population_layout(train.placement("vmap", config.seeds), config.seeds)
-    keys = jnp.stack([jax.random.key(config.seed + i) for i in range(config.seeds)])
-    return where.logical(where.compile(one, donate=False)(where.place(keys)))
+    layout = train.population_layout(train.placement("vmap", config.seeds), config.seeds)
+    keys = jnp.stack([jax.random.key(config.random.seed + i) for i in range(config.seeds)])
+    train_all = layout.compile(one, ("members",), ("members", "members"), donate=False)
+    return layout.unplace(train_all(layout.place_members(keys)))
 
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figure, from the tables."""
-    return {"approximation": plots.approximation(read_csv(folder / "errors.csv"), read_csv(folder / "fits.csv"))}
+    return {
+        "approximation": plots.approximation(lab.read_csv(folder / "errors.csv"), lab.read_csv(folder / "fits.csv"))
+    }
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("universal_approximation"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -8,9 +8,9 @@ is reported on the test split, with the importance-weighted bound above it. Answ
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -19,94 +19,109 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from .. import models, plots, train
-from ..models.vae import ConvVAE, DenseVAE
-from ._generation import (
-    GenerationConfig,
-    at_least,
-    between_pairs,
-    draw_curves,
-    draw_stages,
-    in_batches,
-    load_arrays,
-    over_seeds,
-    save_arrays,
-    train_in_stages,
-    train_judge,
-)
-from ._population import PopulationConfig
-from ._problem import Problem, layout, load
-from ._run import Claim, Result, open_run
+from .. import lab, models, plots, tasks, train
+from ..models import ConvVAE, DenseVAE
 
 
 @dataclass(frozen=True)
-class Config(GenerationConfig):
+class Config:
     """The autoencoder and what its outputs mean."""
 
+    run: lab.RunOptions = lab.RunOptions()
+    random: lab.RandomOptions = lab.RandomOptions()
+    data: lab.DataOptions = lab.DataOptions()
     network: Literal["dense", "conv"] = "dense"
-    """Of encoder and decoder."""
-    hidden: tuple[int, ...] = (512, 256)
-    """Dense: widths of the encoder's hidden layers; the decoder's are the same, backwards."""
-    features: tuple[int, ...] = (32, 64)
-    """Convolutional: channels, each with half the grid of the one before."""
-    latent: int = 8
-    """How many numbers describe an image; with 2 the map shows them as they are."""
-    likelihood: str = "discretized_logistic"
-    """bernoulli, squared_error, gaussian, discretized_gaussian or discretized_logistic; bits per dimension are those of
-    images for the discretized ones alone."""
-    beta: float = 1.0
+    """Kind of encoder and decoder: dense layers or convolutions."""
+    hidden: Annotated[tuple[int, ...], lab.COUNT] = (512, 256)
+    """Widths of a dense encoder's hidden layers; the decoder has the same in reverse order."""
+    features: Annotated[tuple[int, ...], lab.COUNT] = (32, 64)
+    """Channels of a convolutional encoder's layers; each has half the grid of the layer before."""
+    latent: Annotated[int, lab.COUNT] = 8
+    """Number of latents that describe an image; with 2 the map shows them as they are."""
+    likelihood: Annotated[str, lab.Choice("likelihood", tasks.LIKELIHOODS)] = "discretized_logistic"
+    """Distribution of an image given its latents; only the discretized ones give bits per dimension of 8-bit images."""
+    beta: Annotated[float, lab.NON_NEGATIVE] = 1.0
     """Weight of the divergence from the prior in training."""
-    importance_samples: int = 100
-    """k of the importance-weighted bound."""
+    importance_samples: Annotated[int, lab.COUNT] = 100
+    """Number of samples k of the importance-weighted bound."""
+    batch: lab.BatchOptions = lab.BatchOptions(batch_size=128)
+    accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
+    optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adam")
+    update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.0)
+    rate: lab.RateOptions = lab.RateOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions(warmup_fraction=0.05)
+    training: lab.TrainingOptions = lab.TrainingOptions(150)
+    averaging: lab.AveragingOptions = lab.AveragingOptions()
+    precision: lab.PrecisionOptions = lab.PrecisionOptions()
+    layout: lab.LayoutOptions = lab.LayoutOptions()
+    judge: lab.JudgeOptions = lab.JudgeOptions()
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
+    grid: lab.GridOptions = lab.GridOptions()
 
 
-DEMO = Config(preset="demo", batch_size=128, epochs=150, population=PopulationConfig(seeds=3))
+DEMO = Config()
 PRESETS = {
-    "smoke": replace(
-        DEMO, preset="smoke", epochs=2, hidden=(16,), judge="convnet", judge_epochs=1, samples=32, importance_samples=4,
-        population=PopulationConfig(seeds=2),
+    "smoke": lab.override(
+        DEMO, preset="smoke", epochs=2, hidden=(16,), judge="convnet", judge_epochs=1, samples=32,
+        importance_samples=4, **{"population.seeds": 2},
     ),
     "demo": DEMO,
-    "fashion_mnist": replace(
+    "fashion_mnist": lab.override(
         DEMO, preset="fashion_mnist", data="tfds:fashion_mnist", latent=16, epochs=30, judge_epochs=3, samples=1000,
         importance_samples=50,
     ),
     # Kingma & Welling 2013, section 5 and Burda et al. 2016, section 5: two layers of 200, 50 latents, k = 5,000.
-    "paper": replace(
+    "paper": lab.override(
         DEMO, preset="paper", data="tfds:mnist", hidden=(200, 200), latent=50, likelihood="bernoulli", epochs=1000,
         batch_size=20, importance_samples=5000, samples=10_000,
     ),
-}  # fmt: skip
+}  # fmt: skip  # a preset is read as a paragraph
 METRICS = {"elbo": "evidence lower bound (nats)", "kl": "divergence from the prior (nats)"}
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains, bounds, samples and reports."""
-    with open_run("vae", config, PRESETS[config.preset]) as run:
+    with lab.open_run("vae", config, PRESETS) as run:
         if run.result:
             return run.result
-        problem, model = problem_of(config)
-        decode = jax.jit(lambda variables, z: train.decode_images(model, variables, z, likelihood=config.likelihood))
-        key, shape = jax.random.key(config.seed), problem.train.element_spec["image"].shape
+        training, model = autoencoder(config)
+        decode = jax.jit(lambda variables, z: tasks.decode_images(model, variables, z, likelihood=config.likelihood))
+        key, shape = jax.random.key(config.random.seed), training.source.element_spec["image"].shape
 
         def generate(variables, count):
             z = jax.random.normal(jax.random.fold_in(key, count), (count, config.latent))
-            return in_batches(lambda z: decode(variables, z), z)
+            return lab.in_batches(lambda z: decode(variables, z), z)
 
-        trained = train_in_stages(run, problem, lambda variables: generate(variables, 20))
-        judge, test = train_judge(run, config), load(config, "test")
-        bound = train.map_examples(importance_weighted(config, model), test, batch_size=64, resident=config.resident)
-        evaluate = problem.evaluator(test)
+        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
+        lab.prepare_judge(config.judge, config.data, config.batch.feed)
+        trained = lab.train_in_stages(
+            run,
+            training,
+            lambda variables: generate(variables, 20),
+            rate=config.rate,
+            schedule=config.schedule,
+            length=config.training,
+            averaging=config.averaging,
+            population=config.population,
+            grid=config.grid,
+            title=config.data.data,
+        )
+        judge = lab.train_judge(run, config.judge, config.data, config.batch.feed)
+        test, layout = lab.load(config.data, "test"), train.make_layout()
+        evaluate = training.evaluator(test, layout)
+        bound = train.map_examples(
+            importance_weighted(config, model), test, layout, batch_size=64, resident=config.batch.resident
+        )
 
         def report(variables):
-            measured = evaluate(variables)
-            found = {f"test_{name}": measured[name] for name in ("elbo", "bits_per_dim", "reconstruction", "kl")}
-            found["test_importance_weighted"] = float(bound(variables)["bound"].mean(dtype=np.float64))
+            placed = layout.place_variables(variables)
+            measured = evaluate(placed)
+            found = {f"test_{name}": float(measured[name]) for name in ("elbo", "bits_per_dim", "reconstruction", "kl")}
+            found["test_importance_weighted"] = float(bound(placed)["bound"].mean(dtype=np.float64))
             return found | judge.report(generate(variables, len(judge.real)))
 
-        values = over_seeds([report(variables) for variables in trained]) | judge.references()
-        first = trained[0]
-        save_arrays(
+        values, first = lab.over_seeds([report(variables) for variables in trained]) | judge.references(), trained[0]
+        lab.save_arrays(
             run.folder / "samples.npz",
             {
                 "samples": generate(first, 100).reshape(10, 10, *shape),
@@ -115,22 +130,32 @@ def main(config: Config) -> Result:
             },
         )
         above = values["test_importance_weighted"] - values["test_elbo"]
-        claims = [Claim("importance-weighted bound minus ELBO, test (nats)", above, "> 0", above > 0)]
+        claims = [lab.Claim("importance-weighted bound minus ELBO, test (nats)", above, "> 0", above > 0)]
         return run.finish(values, draw(run.folder), claims)
 
 
-def problem_of(config: Config) -> tuple[Problem, nn.Module]:
+def autoencoder(config: Config) -> tuple[lab.Training, nn.Module]:
     """The task on its data, and the network."""
-    at_least(config, beta=0, importance_samples=1)
-    where, source = layout(config), load(config, "train")
+    source, dtype = lab.load(config.data, "train"), jnp.dtype(config.precision.dtype)
     shape = source.element_spec["image"].shape
     model = {
-        "dense": lambda: DenseVAE(shape, config.latent, dtype=jnp.dtype(config.dtype), hidden=config.hidden),
-        "conv": lambda: ConvVAE(shape, config.latent, dtype=jnp.dtype(config.dtype), features=config.features),
+        "dense": lambda: DenseVAE(shape, config.latent, dtype=dtype, hidden=config.hidden),
+        "conv": lambda: ConvVAE(shape, config.latent, dtype=dtype, features=config.features),
     }[config.network]()
-    models.count_parameters(model, shape)  # images that the network can't take must not come out later
-    task = train.variational_autoencoder(model, shape, likelihood=config.likelihood)
-    return Problem(config, source, load(config, "validation"), where, task, fixed={"beta": config.beta}), model
+    models.count_parameters(model, shape)  # fails here, and not after training, if the images don't fit the network
+    training = lab.make_training(
+        tasks.variational_autoencoder(model, shape, likelihood=config.likelihood),
+        source,
+        data=config.data,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        update=config.update,
+        seed=config.random.seed,
+        layout=config.layout,
+        accumulate=config.accumulation.accumulate,
+        hyper={"beta": config.beta},
+    )
+    return training, model
 
 
 def importance_weighted(config: Config, model: nn.Module):
@@ -138,7 +163,7 @@ def importance_weighted(config: Config, model: nn.Module):
 
     def bound(variables, batch):
         return {
-            "bound": train.importance_weighted_bound(
+            "bound": tasks.importance_weighted_bound(
                 model, variables, batch, jax.random.key(0), config.importance_samples, likelihood=config.likelihood
             )
         }
@@ -148,10 +173,10 @@ def importance_weighted(config: Config, model: nn.Module):
 
 def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[str, Any]:
     """Reconstructions, what lies between pairs of test images, and where the test images are in latent space."""
-    encode = jax.jit(lambda x: train.encode_images(model, variables, x, likelihood=config.likelihood))
+    encode = jax.jit(lambda x: tasks.encode_images(model, variables, x, likelihood=config.likelihood))
     examples = test.arrays()
-    means, _ = in_batches(encode, examples["image"])
-    between = between_pairs(means, 9)
+    means, _ = lab.in_batches(encode, examples["image"])
+    between = lab.between_pairs(means, 9)
     few = means.shape[1] <= 2  # a single latent is the map's first axis
     flat = np.pad(means, ((0, 0), (0, 2 - means.shape[1]))) if few else PCA(2, random_state=0).fit_transform(means)
     images = np.asarray(decode(variables, jnp.asarray(between.reshape(-1, config.latent))))
@@ -167,12 +192,12 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
 
 def draw(folder: Path) -> dict[str, Figure]:
     """The figures, from curves.npz and samples.npz."""
-    kept = load_arrays(folder / "samples.npz")
+    kept = lab.load_arrays(folder / "samples.npz")
     pairs = np.stack([kept["originals"], kept["reconstructions"]])
     return {
-        "loss": draw_curves(folder, METRICS),
+        "loss": lab.draw_curves(folder, METRICS),
         "samples": plots.image_grid(kept["samples"], width=4.5),
-        "training": draw_stages(folder),
+        "training": lab.draw_stages(folder),
         "reconstructions": plots.image_grid(pairs, ["test image", "reconstruction"]),
         "interpolation": plots.image_grid(kept["interpolation"], xlabel="from one test image to another"),
         "latent_map": plots.latent_map(
@@ -182,6 +207,4 @@ def draw(folder: Path) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("vae"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -8,39 +8,49 @@ images. Answer: result.json's "test_accuracy"; figures/confusion_matrix.png says
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
 
-from ._run import Result
-from ._training import TrainingConfig, train_classifier
+from .. import lab
+from .resnet import Config, train_classifier
 
-
-@dataclass(frozen=True)
-class Config(TrainingConfig):
-    """Any network by its name; the presets' are Vision Transformers."""
-
-
-DEMO = Config(
-    preset="demo", model="vit_micro_patch2_8", epochs=60, optimizer="adamw", weight_decay=0.05, clip_norm=1.0,
-    drop_path=0.1, range_lowest=1e-5, range_highest=1.0,
-)  # fmt: skip
+DEMO = lab.override(
+    Config(),
+    model="vit_micro_patch2_8",
+    epochs=60,
+    optimizer="adamw",
+    weight_decay=0.05,
+    clip_norm=1.0,
+    drop_path=0.1,
+    range_lowest=1e-5,
+    range_highest=1.0,
+)
 PRESETS = {
-    "smoke": replace(DEMO, preset="smoke", epochs=2, range_steps_per_decade=12),
+    "smoke": lab.override(DEMO, preset="smoke", epochs=2, range_steps_per_decade=12),
     "demo": DEMO,
     # Steiner et al. 2022 ("How to train your ViT?"), table 1: 300 epochs of batches of 4096 at a rate of 1e-3.
-    "paper": replace(
-        DEMO, preset="paper", data="tfds:imagenet2012", image_size=224, model="vit_small_patch16_224", epochs=300,
-        batch_size=4096, learning_rate=1e-3, weight_decay=0.1, flip=True, random_augment=0.5, mixup=0.2,
-        dtype="bfloat16", parallel="data", checkpoint_every=1000,
+    "paper": lab.override(
+        DEMO,
+        preset="paper",
+        data="tfds:imagenet2012",
+        image_size=224,
+        model="vit_small_patch16_224",
+        epochs=300,
+        batch_size=4096,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        flip=True,
+        random_augment=0.5,
+        mixup=0.2,
+        dtype="bfloat16",
+        parallel="data",
+        checkpoint_every=1000,
     ),
-}  # fmt: skip
+}
 
 
-def main(config: Config) -> Result:
+def main(config: Config) -> lab.Result:
     """Trains, evaluates and reports."""
-    return train_classifier("vit", config, PRESETS[config.preset])
+    return train_classifier("vit", config, PRESETS)
 
 
 if __name__ == "__main__":
-    from .cli import run
-
-    sys.exit(run("vit"))
+    sys.exit(lab.command(__doc__, Config, main, PRESETS))

@@ -1,4 +1,4 @@
-"""(prediction, target) -> loss per example, unreduced: the caller reduces with the right mask."""
+"""Losses: (prediction, target) -> one loss per example, unreduced. The caller reduces them with the right mask."""
 
 from .adversarial import ADVERSARIAL_LOSSES, GRADIENT_PENALTIES, AdversarialLoss, gradient_penalty, r1_penalty
 from .classification import cross_entropy, log_loss

@@ -1,4 +1,4 @@
-"""(predictions, targets) -> numbers people report."""
+"""Metrics: (predictions, targets) -> the numbers that people report."""
 
 from .classification import accuracy
 from .convergence import gradient_descent_bound, loglog_slope, sgd_bound

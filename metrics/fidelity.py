@@ -1,12 +1,12 @@
-"""How near generated examples are to real ones, as distances between two sets of feature vectors.
+"""Fidelity of generated examples: distances between two sets of feature vectors.
 
-What the features are is the caller's choice: `models.inception` has those that papers on images report, a small
-classifier's last hidden layer serves digits. Only numbers of equal features compare.
+The caller chooses the features. `models.inception` has those that papers on images report. For digits, the last hidden
+layer of a small classifier is enough. Only numbers from the same features can be compared.
 
-Everything is computed by NumPy on the host, in float64, once per evaluation. The Fréchet and the kernel distance are
-small differences of large sums, of which float32 leaves two digits or so, and a TPU has no float64. Matrices of all
-pairs are never held: they pass in blocks of rows, so that memory is the features' own, twice. A distance over all pairs
-of two sets of 10,000 by 2048 takes half a minute of one core; time grows with the square of the examples.
+NumPy computes everything on the host in float64, once per evaluation. The Fréchet and the kernel distance are small
+differences of large sums, of which float32 keeps about two digits, and a TPU has no float64. Matrices over all pairs
+are never held: they are computed in blocks of rows, so memory is twice that of the features. A distance over all pairs
+of two sets of 10,000 by 2048 takes half a minute on one core. Time grows with the square of the number of examples.
 """
 
 from __future__ import annotations
@@ -17,33 +17,41 @@ from dataclasses import dataclass
 import numpy as np
 from jax.typing import ArrayLike
 
+from ..errors import InputError
+
 BLOCK = 2**23
-"""Entries of the largest array of pairs that is held at once: 64 MiB."""
+"""Number of entries of the largest array of pairs that is held at once: 64 MiB."""
 
 TIE = 1e-12
-"""Squared distances that differ by this share of the largest squared norm are equal: rounding, of 1e-14 at 2048
-features, must not decide whether a point on a ball's surface is inside."""
+"""Squared distances count as equal if they differ by less than this share of the largest squared norm. Rounding,
+1e-14 at 2048 features, must not decide whether a point on the surface of a ball is inside."""
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½): "FID" where the features are Inception's.
+    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½): the "FID" if the features are Inception's.
 
-    The squared 2-Wasserstein distance of two Gaussians with the sets' means and unbiased covariances. The estimator
-    is biased upwards, by about c / n with c growing with the features' number: compare only distances of the same
-    sample sizes, or extrapolate with `frechet_distance_unbiased`.
+    This is the squared 2-Wasserstein distance between two Gaussians with the means and unbiased covariances of the
+    sets. The estimator is biased upwards by about c / n, where c grows with the number of features. Compare only
+    distances at equal sample sizes, or extrapolate with `frechet_distance_unbiased`.
 
-    No matrix root is taken. With Σ = RᵀR, R from a QR decomposition of the centred features, the trace of the root is
-    the sum of the singular values of R_a R_bᵀ. So nothing is squared and rooted again, which costs half of the digits
-    where covariances are singular, and nothing becomes complex: fewer examples than features, constant and repeated
-    features are no special cases.
+    No matrix root is computed. Let Σ = RᵀR, with R from a QR decomposition of the centered features. The trace of the
+    root is then the sum of the singular values of R_a R_bᵀ. Nothing is squared and rooted again, which would cost half
+    of the digits where covariances are singular, and nothing becomes complex. So fewer examples than features, constant
+    features and repeated features are not special cases.
 
     Args:
       features_a: [n, d], at least 2 rows of finite numbers.
       features_b: [m, d].
-    Returns: at least 0, in squared units of the features. Symmetric; 0 for equal sets up to rounding, which is
-      about 1e-14 of the sets' total variance.
-    Raises: ValueError for another rank, fewer than 2 rows, different widths, or numbers that are not finite.
+    Returns: at least 0, in squared units of the features. It is symmetric, and 0 for equal sets up to rounding, which
+      is about 1e-14 of the total variance of the sets.
+    Raises: InputError for another rank, fewer than 2 rows, different widths, or numbers that are not finite.
     Source: Heusel et al. 2017 (https://arxiv.org/abs/1706.08500), equation 6; Dowson & Landau 1982.
+
+    >>> features = np.random.default_rng(0).normal(size=(50, 4))
+    >>> print(round(frechet_distance(features, features), 6))  # equal sets
+    0.0
+    >>> print(round(frechet_distance(features, features + 3), 6))  # the same covariance, means 3 apart in 4 features
+    36.0
     """
     a, b = _checked("frechet_distance", features_a=features_a, features_b=features_b)
     return _frechet(a, b)
@@ -52,21 +60,22 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
 def frechet_distance_unbiased(
     features_a: ArrayLike, features_b: ArrayLike, *, seed: int, sizes: Sequence[int] | None = None
 ) -> float:
-    """`frechet_distance` extrapolated to infinitely many examples: the line through it over 1/n, at 0.
+    """`frechet_distance` extrapolated to infinitely many examples: a line is fitted over 1/n and read at 0.
 
-    Of the smaller set n examples are drawn, of the larger one the same share, as often as whole subsets fit; their
-    distances are averaged. (The paper draws one subset of generated examples for each size, and holds the real ones
-    fixed.) The bias is a line in 1/n for n of a few times d. Measured on Gaussians of d = 64: of sets of 10 d
-    examples at most a twentieth of it is left, of sets of 2 d an eighth.
+    For each size n, the smaller set is cut into random subsets of n examples and the larger set into as many subsets of
+    the same share. The distances of these subsets are averaged. (The paper draws one subset of generated examples for
+    each size and keeps the real ones fixed.) From n of a few times d on, the bias is a line in 1/n. Measured on
+    Gaussians with d = 64, at most a twentieth of the bias is left for sets of 10 d examples, and an eighth for sets of
+    2 d.
 
     Args:
       features_a: [n, d], at least 2 rows of finite numbers.
       features_b: [m, d].
-      seed: of the draws.
-      sizes: numbers of examples of the smaller set; by default 15 from a quarter of it to all, evenly spaced. (The
-        paper's are 15 from 5000 to 50,000, with d = 2048.) Each size costs as much as one or two plain distances.
-    Returns: may be below 0 by the estimate's own noise, which is greater than that of the plain distance.
-    Raises: ValueError as of `frechet_distance`, or for sizes that are not two or more different ones of 2 … min(n, m).
+      seed: seed of the draws.
+      sizes: sample sizes of the smaller set; by default 15 from a quarter of it to all, evenly spaced. (The paper's are
+        15 from 5000 to 50,000, with d = 2048.) Each size costs as much as one or two plain distances.
+    Returns: the distance. It may be below 0 because of its noise, which is greater than that of the plain distance.
+    Raises: InputError as in `frechet_distance`, or if `sizes` are not two or more different numbers in 2 … min(n, m).
     Source: Chong & Forsyth 2020 (https://arxiv.org/abs/1911.07023).
     """
     a, b = _checked("frechet_distance_unbiased", features_a=features_a, features_b=features_b)
@@ -74,7 +83,7 @@ def frechet_distance_unbiased(
     default = np.unique(np.linspace(max(2, smaller / 4), smaller, 15).round())
     used = [int(size) for size in (default if sizes is None else sizes)]
     if len(set(used)) < 2 or min(used) < 2 or max(used) > smaller:
-        raise ValueError(f"sizes are {used}; wanted are two or more different ones of 2 … {smaller}.")
+        raise InputError(f"sizes are {used}; they must be two or more different numbers in 2 … {smaller}.")
     rng = np.random.default_rng(seed)
     distances = []
     for size in used:
@@ -83,10 +92,10 @@ def frechet_distance_unbiased(
     return float(np.polyfit(1 / np.asarray(used), distances, 1)[1])
 
 
-def _disjoint(x: np.ndarray, size: int, of: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """As many disjoint random subsets of a share size / of as there are."""
-    order, rows = rng.permutation(len(x)), len(x) * size // of
-    return (x[order[i * rows : (i + 1) * rows]] for i in range(of // size))
+def _disjoint(x: np.ndarray, size: int, total: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Disjoint random subsets of the share size / total, as many as there are."""
+    order, rows = rng.permutation(len(x)), len(x) * size // total
+    return (x[order[i * rows : (i + 1) * rows]] for i in range(total // size))
 
 
 def _frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -97,7 +106,7 @@ def _frechet(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, R) with RᵀR the unbiased covariance. R is [min(n, d), d], and rows pass in blocks."""
+    """(mean, R), where RᵀR is the unbiased covariance and R is [min(n, d), d]. It reads the rows in blocks."""
     n, d = x.shape
     mean = x.mean(0)
     rows = max(2 * d, BLOCK // d)
@@ -108,48 +117,52 @@ def _gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Unbiased squared MMD under the kernel (x·y / d + 1)³, of all examples at once: "KID" of Inception's features.
+    """Unbiased squared MMD with the kernel (x·y / d + 1)³ over all examples: the "KID" if the features are Inception's.
 
-    Its mean is 0 for two sets of one distribution, at every sample size, so unlike the Fréchet distance it needs no
-    extrapolation. It sees means, covariances and third moments, not a fitted Gaussian.
+    For two sets from one distribution its mean is 0 at every sample size, so unlike the Fréchet distance it needs no
+    extrapolation. It depends on means, covariances and third moments, not on a fitted Gaussian.
 
     Args:
       features_a: [n, d], at least 2 rows of finite numbers.
       features_b: [m, d].
-    Returns: may be below 0, by the estimate's noise. Papers report it times 1000.
-    Raises: ValueError for another rank, fewer than 2 rows, different widths, or numbers that are not finite.
+    Returns: the distance. It may be below 0 because of its noise. Papers report it times 1000.
+    Raises: InputError for another rank, fewer than 2 rows, different widths, or numbers that are not finite.
     Source: Bińkowski et al. 2018 (https://arxiv.org/abs/1801.01401), "Kernel Inception Distance"; Gretton et al. 2012,
       equation 3.
+
+    >>> print(kernel_distance(np.zeros((2, 1)), np.full((2, 1), 2.0)))  # (0 + 1)³ + (2² + 1)³ − 2 (0 + 1)³
+    124.0
     """
     return _mmd(*_checked("kernel_distance", features_a=features_a, features_b=features_b))
 
 
 def kernel_distance_of_subsets(
-    features_a: ArrayLike, features_b: ArrayLike, *, seed: int, subsets: int = 50, subset_size: int = 1000
+    features_a: ArrayLike, features_b: ArrayLike, *, seed: int, num_subsets: int = 50, subset_size: int = 1000
 ) -> tuple[float, float]:
-    """`kernel_distance` as its authors' code reports it: of random subsets of both sets.
+    """`kernel_distance` as the authors' code reports it: over random subsets of both sets.
 
-    Subsets overlap, so the deviation is neither a standard error nor that of a new sample: use `kernel_distance` of
-    independent runs for that.
+    The subsets overlap, so the standard deviation is neither a standard error nor that of a new sample. For those, use
+    `kernel_distance` of independent runs.
 
     Args:
       features_a: [n, d], at least 2 rows of finite numbers.
       features_b: [m, d].
-      seed: of the draws, without replacement within each subset.
-      subsets: how many; at least 1.
-      subset_size: examples of each set in a subset.
-    Returns: (mean, standard deviation with divisor `subsets`).
-    Raises: ValueError as of `kernel_distance`, for no subset, or for a size outside 2 … min(n, m).
+      seed: seed of the draws, which are without replacement within a subset.
+      num_subsets: the number of subsets, at least 1.
+      subset_size: the number of examples that each subset has of each set.
+    Returns: (mean, standard deviation with divisor `num_subsets`).
+    Raises: InputError as in `frechet_distance`, or if there is no subset or its size is outside 2 … min(n, m).
     """
     a, b = _checked("kernel_distance_of_subsets", features_a=features_a, features_b=features_b)
     smaller = min(len(a), len(b))
-    if subsets < 1 or not 2 <= subset_size <= smaller:
-        raise ValueError(f"There are {subsets} subsets of {subset_size}; wanted is at least 1, of 2 … {smaller}.")
+    if num_subsets < 1 or not 2 <= subset_size <= smaller:
+        raise InputError(f"Got {num_subsets} subsets of {subset_size}; expected at least 1 of 2 … {smaller} examples.")
     rng = np.random.default_rng(seed)
-    draws = [
-        _mmd(*(x[rng.choice(len(x), subset_size, replace=False)] for x in (a, b)))
-        for _ in range(subsets)
-    ]  # fmt: skip
+
+    def draw(x):
+        return x[rng.choice(len(x), subset_size, replace=False)]
+
+    draws = [_mmd(draw(a), draw(b)) for _ in range(num_subsets)]
     return float(np.mean(draws)), float(np.std(draws))
 
 
@@ -170,24 +183,29 @@ def _kernel(products: np.ndarray, d: int) -> np.ndarray:
 
 
 def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> tuple[float, float]:
-    """Which share of the generated examples looks real, and which share of the real ones could be generated.
+    """Precision: the share of generated examples that look real. Recall: the share of real ones that are covered.
 
-    A set's manifold is the union of balls around its examples that reach to their k-th nearest neighbour in the set.
-    Precision is the share of the generated in the real manifold, recall that of the real in the generated one: low
-    fidelity lowers the first, dropped modes the second. One far real example makes a large ball, which
-    `density_coverage` forgives. Both depend on n and k; compare only equal ones. The paper has n = 50,000.
+    The manifold of a set is the union of balls around its examples, each reaching to the k-th nearest neighbor in the
+    set. Precision is the share of generated examples in the real manifold. Recall is the share of real examples in the
+    generated manifold. Low fidelity lowers the first, dropped modes lower the second. One far real example makes a
+    large ball, to which `density_coverage` is less sensitive. Both depend on n and k, so compare only equal ones. The
+    paper has n = 50,000.
 
     Args:
       real: [n, d], at least 2 rows of finite numbers.
       generated: [m, d].
-      k: 1 … min(n, m) − 1. An example is no neighbour of itself; copies of it are. The surface is in the ball.
+      k: 1 … min(n, m) − 1. An example is not its own neighbor; copies of it are. The surface belongs to the ball.
     Returns: (precision, recall), each in [0, 1].
-    Raises: ValueError for another rank, fewer than 2 rows, different widths, numbers that are not finite, or k.
+    Raises: InputError as in `frechet_distance`, or if k is out of range.
     Source: Kynkäänniemi et al. 2019 (https://arxiv.org/abs/1904.06991), equations 1 and 2.
+
+    >>> real = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> print(precision_recall(real, real[:2], k=1))  # one of two modes was dropped
+    (1.0, 0.5)
     """
     a, b = _checked("precision_recall", real=real, generated=generated)
-    _check_neighbours("precision_recall", k, min(len(a), len(b)))
-    real, generated, tie = _centred(a, b)
+    _check_neighbors("precision_recall", k, min(len(a), len(b)))
+    real, generated, tie = _centered(a, b)
     real_radii, generated_radii = _squared_radii(real, k) + tie, _squared_radii(generated, k) + tie
     precise, recalled = np.zeros(len(generated), bool), np.zeros(len(real), bool)
     for rows in _row_blocks(real, generated):
@@ -198,24 +216,28 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> tu
 
 
 def density_coverage(real: ArrayLike, generated: ArrayLike, *, k: int = 5) -> tuple[float, float]:
-    """In how many real balls a generated example lies, and which share of the real balls holds one.
+    """Density: how many real balls hold a generated example, over k. Coverage: the share of real balls that hold one.
 
-    Balls are those of `precision_recall`, around real examples alone. Density counts all of an example's balls, so
-    that one far real example changes it by little; its mean is 1 where both sets have one distribution. Coverage has
-    then a mean of about 1 − 2^−k (lemma 2, for many examples).
+    The balls are those of `precision_recall`, around real examples only. Density counts all balls around a generated
+    example, so one far real example changes it little. Its mean is 1 if both sets have one distribution. The mean of
+    the coverage is then about 1 − 2^−k (lemma 2, for many examples).
 
     Args:
       real: [n, d], at least 2 rows of finite numbers.
       generated: [m, d].
-      k: 1 … n − 1. As in the authors' code a ball is open; here it holds its centre even where k copies of it leave no
-        radius.
-    Returns: (density, coverage): at least 0 and not bounded by 1; in [0, 1].
-    Raises: ValueError as of `precision_recall`.
+      k: 1 … n − 1. As in the authors' code, a ball is open. Here it holds its center even if k copies of the center
+        leave no radius.
+    Returns: (density, coverage). Density is at least 0 and has no upper bound; coverage is in [0, 1].
+    Raises: InputError as in `frechet_distance`, or if k is out of range.
     Source: Naeem et al. 2020 (https://arxiv.org/abs/2002.09797).
+
+    >>> real = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> print(density_coverage(real, real[:2], k=1))
+    (1.0, 0.5)
     """
     a, b = _checked("density_coverage", real=real, generated=generated)
-    _check_neighbours("density_coverage", k, len(a))
-    real, generated, tie = _centred(a, b)
+    _check_neighbors("density_coverage", k, len(a))
+    real, generated, tie = _centered(a, b)
     radii = np.maximum(_squared_radii(real, k) - tie, tie)
     held, covered = 0, 0
     for rows in _row_blocks(real, generated):
@@ -225,20 +247,20 @@ def density_coverage(real: ArrayLike, generated: ArrayLike, *, k: int = 5) -> tu
     return held / (k * len(generated)), covered / len(real)
 
 
-def _check_neighbours(function: str, k: int, examples: int) -> None:
+def _check_neighbors(function: str, k: int, examples: int) -> None:
     if not 1 <= k < examples:
-        raise ValueError(f"k is {k}; {function} of {examples} examples wants 1 … {examples - 1}.")
+        raise InputError(f"k is {k}; for {examples} examples, {function} expects 1 … {examples - 1}.")
 
 
-def _centred(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Both sets about the real mean, where products cancel least, and the squared distance that counts as none."""
-    centre = real.mean(0)
-    real, generated = real - centre, generated - centre
+def _centered(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Both sets minus the real mean, where products cancel least, and the squared distance that counts as 0."""
+    center = real.mean(0)
+    real, generated = real - center, generated - center
     return real, generated, TIE * max((x**2).sum(1).max() for x in (real, generated))
 
 
 def _squared_radii(x: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance of each row to its k-th nearest other one, [n]."""
+    """Squared distance of each row to its k-th nearest other row, [n]."""
     radii = np.empty(len(x))
     for rows in _row_blocks(x, x):
         distances = _squared_distances(x[rows], x)
@@ -248,7 +270,7 @@ def _squared_radii(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[len(a), len(b)], by one matrix product."""
+    """Squared distances of all pairs, [len(a), len(b)], by one matrix product."""
     distances = a @ b.T
     distances *= -2
     distances += (a**2).sum(1)[:, None]
@@ -257,79 +279,81 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _row_blocks(a: np.ndarray, b: np.ndarray) -> list[slice]:
-    """Rows of a whose pairs with all of b are held at once."""
+    """Slices of the rows of a, such that the pairs of a slice with all of b fit in one block."""
     rows = max(1, BLOCK // len(b))
     return [slice(start, start + rows) for start in range(0, len(a), rows)]
 
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """Which classes a generator's samples fall into.
-
-    Attributes:
-      shares: [num_classes] float64, of the samples of each class; they sum to 1.
-      covered: how many classes have at least the minimum share.
-      divergence: KL(shares ‖ target) in nats: 0 where they agree, log(num_classes) where one of equally likely
-        classes has all samples, infinite for samples of a class that the target does not have.
-    """
+    """The classes that the samples of a generator fall into."""
 
     shares: np.ndarray
+    """The share of the samples in each class, [num_classes] float64; the sum is 1."""
     covered: int
+    """The number of classes that have at least the minimum share."""
     divergence: float
+    """KL(shares ‖ target) in nats: 0 if they agree, log(num_classes) if one of equally likely classes has all samples,
+    infinite if a class has samples but is not in the target."""
 
 
 def mode_coverage(
-    classes: ArrayLike, num_classes: int, *, minimum_share: float = 0.05, target: ArrayLike | None = None
+    classes: ArrayLike, num_classes: int, *, min_share: float = 0.05, target: ArrayLike | None = None
 ) -> ModeCoverage:
-    """Which modes a generator has dropped, by the classes that a classifier sees in its samples.
+    """Finds the modes that a generator has dropped, from the classes that a classifier assigns to its samples.
 
     Args:
-      classes: [n] integers in [0, num_classes): predictions for generated examples. Stacked MNIST's three digits are
-        one class of 1000.
-      num_classes: how many there are.
-      minimum_share: of the samples, from which on a class counts as covered; in (0, 1 / num_classes]. For stacked
-        MNIST papers count classes with one sample or more: 1 / n.
+      classes: [n] integers in [0, num_classes): the predicted classes of generated examples. The three digits of
+        Stacked MNIST are one of 1000 classes.
+      num_classes: the number of classes.
+      min_share: the share of the samples from which on a class counts as covered, in (0, 1 / num_classes]. For Stacked
+        MNIST, papers count classes with at least one sample: 1 / n.
       target: [num_classes] shares of the real data, with sum 1; uniform by default.
-    Returns: a ModeCoverage. For few samples its divergence is biased upwards, by about (num_classes − 1) / 2n.
-    Raises: ValueError for classes that are no integers or out of range, none, or shares that are not possible.
+    Returns: a ModeCoverage. For few samples, its divergence is biased upwards by about (num_classes − 1) / 2n.
+    Raises: InputError if there are no classes, they are not integers or out of range, or if the shares are not
+      possible.
     Source: Metz et al. 2017 (https://arxiv.org/abs/1611.02163); Srivastava et al. 2017
       (https://arxiv.org/abs/1705.07761).
+
+    >>> found = mode_coverage([0, 0, 0, 0], num_classes=2)  # the second class was dropped
+    >>> print(found.shares, found.covered, round(found.divergence, 3))  # log 2
+    [1. 0.] 1 0.693
     """
     found = np.asarray(classes)
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
-        raise ValueError(f"mode_coverage wants classes [n], integers; they are {list(found.shape)} {found.dtype}.")
+        raise InputError(f"mode_coverage expects integer classes [n]; got {list(found.shape)} {found.dtype}.")
     if found.min() < 0 or found.max() >= num_classes:
-        raise ValueError(
-            f"Classes are {found.min()} … {found.max()}; with num_classes they must be 0 … {num_classes - 1}."
+        raise InputError(
+            f"classes are {found.min()} … {found.max()}; of {num_classes} classes they must be 0 … {num_classes - 1}."
         )
-    if not 0 < minimum_share <= 1 / num_classes:
-        raise ValueError(
-            f"minimum_share is {minimum_share}; {num_classes} classes can all have one in (0, {1 / num_classes:.3g}]."
+    if not 0 < min_share <= 1 / num_classes:
+        raise InputError(
+            f"min_share is {min_share}; for {num_classes} classes it must be in (0, {1 / num_classes:.3g}]."
         )
     wanted = np.full(num_classes, 1 / num_classes) if target is None else np.asarray(target, np.float64)
     if wanted.shape != (num_classes,) or not (wanted >= 0).all() or abs(wanted.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"target must be [{num_classes}] shares of at least 0 and sum 1; it is {list(wanted.shape)}, "
-            f"sum {wanted.sum():.6g}."
+        raise InputError(
+            f"target must be [{num_classes}] shares of at least 0 with sum 1; got {list(wanted.shape)} "
+            f"with sum {wanted.sum():.6g}."
         )
     shares = np.bincount(found, minlength=num_classes) / len(found)
     some = shares > 0
     with np.errstate(divide="ignore"):
         divergence = float((shares[some] * np.log(shares[some] / wanted[some])).sum())
-    return ModeCoverage(shares, int((shares >= minimum_share).sum()), max(0.0, divergence))
+    return ModeCoverage(shares, int((shares >= min_share).sum()), max(0.0, divergence))
 
 
 def _checked(function: str, **sets: ArrayLike) -> list[np.ndarray]:
-    """Two sets of features as float64, refused if no distance is defined for them."""
+    """Two sets of features as float64. Raises InputError if no distance between them is defined."""
     arrays = {name: np.asarray(x) for name, x in sets.items()}
     shapes = " and ".join(f"{name} {list(x.shape)}" for name, x in arrays.items())
     if any(x.ndim != 2 or len(x) < 2 or not x.shape[1] for x in arrays.values()):
-        raise ValueError(f"{function} wants features [n, d] with n at least 2; got {shapes}.")
+        raise InputError(f"{function} expects features [n, d] with n at least 2; got {shapes}.")
     if len({x.shape[1] for x in arrays.values()}) > 1:
-        raise ValueError(f"{function} wants features of one width; got {shapes}.")
+        raise InputError(f"{function} expects features of one width; got {shapes}.")
     floats = {name: x.astype(np.float64) for name, x in arrays.items()}
     for name, x in floats.items():
         if not np.isfinite(x).all():
             bad = int((~np.isfinite(x)).any(1).sum())
-            raise ValueError(f"{function} wants finite numbers; {bad} of the {len(x)} rows of {name} have others.")
+            raise InputError(f"{function} expects finite numbers; {bad} of the {len(x)} rows of {name} have others.")
     return list(floats.values())

@@ -1,16 +1,15 @@
-"""Reading a learning-rate range test: from a noisy loss at rising rates to three regions and one suggestion.
+"""Reading a learning-rate range test: from a noisy loss at rising rates to three regions and a suggested rate.
 
-A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls,
-then it diverges. Two rates are read off: that of steepest descent, which the lecture picks by eye, and one in
-the basin, which is suggested. For the loss of a sweep is that of a run: how far it has come at a rate depends on
-all rates before it, so that the steepest point moves with the speed of the sweep (by 2.7× between 100 and 400 steps
-over six decades) and lies a factor of 3 to 60 below the rates that train best. Where the descent ends and where
-it turns back depend on it less, and in opposite ways. docs/learning_rates.md has the measurements.
+A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls, then it
+diverges. Two rates are read off: the rate of steepest descent, which the lecture picks by eye, and a rate in the basin,
+which is the suggestion. The steepest descent is not a good suggestion, because the loss at a rate depends on all rates
+before it. Its position moves with the speed of the sweep (by 2.7× between 100 and 400 steps over six decades), and lies
+a factor of 3 to 60 below the rates that train best. The end of the descent and the start of the divergence depend less
+on the speed, and in opposite ways. docs/learning_rates.md has the measurements.
 
-The whole curve is there
-before it is read, so it is smoothed forward and backward: an exponential average taken online lags behind,
-and would place every feature of the curve at too high a rate. All rules are relative to the curve's own drop
-and its own noise, so adding a constant to the loss or scaling it changes nothing.
+The whole curve is known before it is read, so it is smoothed forward and backward. An exponential average in one
+direction lags behind and would place every feature of the curve at too high a rate. All rules are relative to the drop
+and the noise of the curve itself, so they do not change if the loss is scaled or a constant is added.
 """
 
 from __future__ import annotations
@@ -20,62 +19,60 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..errors import InputError
+
 MIN_POINTS = 20
-"""Fewest finite losses that are read at all; below it a line fitted to a few points follows the noise."""
+"""The least number of finite losses. With fewer, a fitted line follows the noise."""
 
 EDGE = 0.1
-"""Share of the drop at which the descent starts, and is over: the usual 10 % to 90 % of a step response."""
+"""The descent starts at this share of the drop and ends at 1 minus it: the usual 10 % to 90 % of a step response."""
 
 DIVERGED = 0.5
-"""Share of the drop that the loss must lose again, after its minimum, to count as diverged."""
+"""Share of the drop by which the loss must rise again after its minimum to count as diverged."""
 
 SIGNIFICANT = 8.0
-"""A drop or a rise counts from this many standard deviations of the smoothed noise on; the greatest fall
-within 200 points of pure noise is about 6."""
+"""A drop or a rise counts from this many standard deviations of the smoothed noise on. The greatest fall within 200
+points of pure noise is about 6."""
 
 BASIN = 0.1
-"""Share of the drop up to which the loss counts as at its bottom."""
+"""The loss counts as at its bottom if it is within this share of the drop."""
 
 POSITION = 0.4
-"""Where between the basin's ends the suggestion lies, in log rate. Left of the middle: a run stays at rates that a
-sweep only passes, and so becomes unstable sooner."""
+"""Position of the suggestion between the ends of the basin, in log rate. It is left of the middle, because a run stays
+at a rate that a sweep only passes, and so becomes unstable sooner."""
 
 BASIN_WIDTH = 0.3
-"""Standard deviation, in decades, of the Gaussian average that the basin is read from: wide, since its two ends are
-found by single crossings of a level."""
+"""Standard deviation, in decades, of the Gaussian average from which the basin is read. It is wide because each end of
+the basin is found by a single crossing of a level."""
 
 MIN_WINDOW = 0.4 * np.log(10)
-"""Narrowest window of the slope's fit, in log rate: 0.4 decades."""
+"""Narrowest window for fitting the slope, in log rate: 0.4 decades."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """A range test's curve and what it says; a rate is None where the curve does not show it.
-
-    Attributes:
-      rates: [n], the rates, ascending.
-      losses: [n], the losses as measured.
-      smoothed: [n], the losses without noise; NaN from the divergence on.
-      descent_start: the rate at which the loss has fallen by a tenth of its drop; below it the curve is flat.
-      minimum: the rate of the smallest smoothed loss.
-      divergence: the first rate above the minimum at which half of the drop is lost again, or a loss is not
-        finite.
-      steepest: the rate of steepest descent per log rate, between `descent_start` and `minimum`.
-      basin: (lowest, highest) rate at which the loss is at its bottom, within a tenth of its drop.
-      suggestion: the rate `POSITION` of the way from the basin's lowest to its highest, in log rate.
-      reason: one sentence; why there is no suggestion, or how it was found.
-    """
+    """The curve of a range test and what was read from it. A rate is None where the curve does not show it."""
 
     rates: np.ndarray
+    """The rates, [n], ascending."""
     losses: np.ndarray
+    """The losses as measured, [n]."""
     smoothed: np.ndarray
+    """The losses without noise, [n]; NaN from the divergence on."""
     descent_start: float | None
+    """The rate at which the loss has fallen by a tenth of its drop. Below it the curve is flat."""
     minimum: float | None
+    """The rate of the smallest smoothed loss."""
     divergence: float | None
+    """The first rate above the minimum at which the loss has risen by half of the drop again, or is not finite."""
     steepest: float | None
+    """The rate of steepest descent per log rate, between `descent_start` and `minimum`."""
     basin: tuple[float, float] | None
+    """The (lowest, highest) rate at which the loss is at its bottom, within a tenth of its drop."""
     suggestion: float | None
+    """A rate to train with, `POSITION` of the way from the lowest to the highest rate of the basin, in log rate."""
     reason: str
+    """One sentence that says how the suggestion was found, or why there is none."""
 
 
 def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8) -> RangeTest:
@@ -83,36 +80,35 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
 
     Args:
       rates: [n], > 0, strictly ascending, about geometric (a constant factor per step).
-      losses: [n], the minibatch loss at each rate; NaN, infinite or huge at the end if training diverged.
-      smoothing: β in [0, 1): decay per point of the exponential average, run forward and backward.
-    Returns: a RangeTest; `suggestion` is None, with the reason, where there is no clear descent.
-    Raises: ValueError if the shapes differ, the rates are not positive and ascending, there are
-      none, or β is outside [0, 1).
-    Source: Smith 2017 (https://arxiv.org/abs/1506.01186), section 3.3; the bias correction of an average that
-      starts at 0 is that of Adam (https://arxiv.org/abs/1412.6980), section 3, here for both directions.
+      losses: [n], the minibatch loss at each rate. The last ones may be NaN, infinite or huge if training diverged.
+      smoothing: β in [0, 1), the decay per point of the exponential average, which runs forward and backward.
+    Returns: a RangeTest. If there is no clear descent, its `suggestion` is None and its `reason` says why.
+    Raises: InputError if the shapes differ, there are no rates, they are not positive and ascending, or β is outside
+      [0, 1).
+    Source: Smith 2017 (https://arxiv.org/abs/1506.01186), section 3.3. The bias correction of an average that starts at
+      0 is that of Adam (https://arxiv.org/abs/1412.6980), section 3, here for both directions.
+
+    >>> rates = np.geomspace(1e-5, 10, 100)
+    >>> losses = 2 - 1 / (1 + (0.01 / rates) ** 2) + np.maximum(0, rates - 1)  # falls around 0.01, rises from 1 on
+    >>> test = range_test(rates, losses)
+    >>> test.descent_start < test.steepest < test.minimum < test.divergence
+    True
+    >>> print(f"{test.suggestion:.2f}")
+    0.12
+    >>> print(range_test(rates, np.full(100, 2.0)).suggestion)
+    None
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     _check(rates, losses, smoothing)
     usable = np.isfinite(losses)
     finite = len(losses) if usable.all() else int(np.argmin(usable))
-
-    def result(smoothed, start, minimum, divergence, steepest, reason) -> RangeTest:
-        padded = np.full(len(rates), np.nan)
-        padded[: len(smoothed)] = smoothed
-        at = lambda i: None if i is None else float(rates[i])  # noqa: E731
-        basin = None if steepest is None else _basin(rates, losses, initial)
-        suggestion = None if basin is None else float(basin[0] ** (1 - POSITION) * basin[1] ** POSITION)
-        return RangeTest(
-            rates, losses, padded, at(start), at(minimum), at(divergence), at(steepest), basin, suggestion, reason
-        )  # fmt: skip
-
-    initial = float(np.median(losses[: max(5, finite // 10)]))
     blown = finite if finite < len(rates) else None
     if finite < MIN_POINTS:
         reason = f"Only {finite} finite losses before the first that is not; {MIN_POINTS} are needed."
-        return result([], None, None, blown, None, reason)
+        return _without_descent(rates, losses, [], blown, reason)
 
     values = losses[:finite]
+    initial = _initial(losses, finite)
     noise = _noise(values)
     clear = SIGNIFICANT * noise * _attenuation(smoothing) + 1e-9 * np.max(np.abs(values[:MIN_POINTS]))
     diverged = _divergence(values, initial, clear)
@@ -120,55 +116,101 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
     diverged = blown if diverged is None else diverged
     if cut < MIN_POINTS:
         reason = f"The loss diverges after {cut} points, without room for a descent; start at a lower rate."
-        return result([], None, None, diverged, None, reason)
+        return _without_descent(rates, losses, [], diverged, reason)
 
-    # A spike within the descent counts as no more than a return to the top; the tail is already cut.
+    # A spike within the descent counts as no more than a return to the top. The tail is already cut.
     ceiling = initial + max(clear, initial - float(np.min(_median5(values[:cut]))))
     smoothed = _smooth(np.minimum(values[:cut], ceiling), smoothing)
     lowest = int(np.argmin(smoothed))
     drop = initial - smoothed[lowest]
-    if drop <= clear:
-        risen = smoothed[-1] - smoothed[lowest] > clear or diverged is not None
-        reason = (
-            "The loss only rises from its initial level; start at a lower rate."
-            if risen
-            else f"The loss falls by {max(drop, 0):.3g}, which its noise of {noise:.3g} could do by itself."
-        )
-        return result(smoothed, None, None, diverged, None, reason)
+    if drop > clear:
+        start, steepest = _descent(np.log(rates[: lowest + 1]), smoothed[: lowest + 1], initial)
+        return _with_descent(rates, losses, smoothed, start, lowest, diverged, steepest, initial)
+    if smoothed[-1] - smoothed[lowest] > clear or diverged is not None:
+        reason = "The loss only rises from its initial level; start at a lower rate."
+    else:
+        reason = f"The loss falls by {max(drop, 0):.3g}, which its noise of {noise:.3g} could explain."
+    return _without_descent(rates, losses, smoothed, diverged, reason)
 
+
+def _initial(losses: np.ndarray, finite: int) -> float:
+    """The loss at the lowest rates, before it falls."""
+    return float(np.median(losses[: max(5, finite // 10)]))
+
+
+def _without_descent(rates, losses, smoothed, diverged: int | None, reason: str) -> RangeTest:
+    divergence = None if diverged is None else float(rates[diverged])
+    return RangeTest(
+        rates,
+        losses,
+        _padded(smoothed, len(rates)),
+        descent_start=None,
+        minimum=None,
+        divergence=divergence,
+        steepest=None,
+        basin=None,
+        suggestion=None,
+        reason=reason,
+    )
+
+
+def _with_descent(
+    rates, losses, smoothed, start: int, lowest: int, diverged: int | None, steepest: int, initial: float
+) -> RangeTest:
+    low, high = _basin(rates, losses, initial)
+    return RangeTest(
+        rates,
+        losses,
+        _padded(smoothed, len(rates)),
+        descent_start=float(rates[start]),
+        minimum=float(rates[lowest]),
+        divergence=None if diverged is None else float(rates[diverged]),
+        steepest=float(rates[steepest]),
+        basin=(low, high),
+        suggestion=float(low ** (1 - POSITION) * high**POSITION),
+        reason=f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom.",
+    )
+
+
+def _padded(smoothed, length: int) -> np.ndarray:
+    padded = np.full(length, np.nan)
+    padded[: len(smoothed)] = smoothed
+    return padded
+
+
+def _descent(logs: np.ndarray, smoothed: np.ndarray, initial: float) -> tuple[int, int]:
+    """Indices at which the descent starts and at which it is steepest, on a curve that ends at its minimum."""
+    drop = initial - smoothed[-1]
     half = int(np.argmax(smoothed <= initial - 0.5 * drop))
     above = np.flatnonzero(smoothed[: half + 1] >= initial - EDGE * drop)
     start = int(above[-1]) if len(above) else 0
-    stop = half + int(np.argmax(smoothed[half : lowest + 1] <= initial - (1 - EDGE) * drop))
-    logs = np.log(rates[:cut])
-    # A window of half the descent's own width: wide enough for its noise, narrow enough for its shape.
-    window = max(MIN_WINDOW, 0.5 * (logs[stop] - logs[start]))
-    slopes = _slopes(logs[: lowest + 1], smoothed[: lowest + 1], window)
-    steepest = start + int(np.argmin(slopes[start : stop + 1]))
-    reason = f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom."
-    return result(smoothed, start, lowest, diverged, steepest, reason)
+    stop = half + int(np.argmax(smoothed[half:] <= initial - (1 - EDGE) * drop))
+    # The window is half as wide as the descent: wide enough for its noise, narrow enough for its shape.
+    slopes = _slopes(logs, smoothed, max(MIN_WINDOW, 0.5 * (logs[stop] - logs[start])))
+    return start, start + int(np.argmin(slopes[start : stop + 1]))
 
 
 def _check(rates: np.ndarray, losses: np.ndarray, smoothing: float) -> None:
     if rates.ndim != 1 or rates.shape != losses.shape:
-        raise ValueError(f"need rates [n] and losses [n]; got shapes {rates.shape} and {losses.shape}.")
+        raise InputError(f"range_test expects rates [n] and losses [n]; got shapes {rates.shape} and {losses.shape}.")
     if not len(rates):
-        raise ValueError("rates and losses are empty.")
+        raise InputError("rates and losses are empty.")
     valid = np.isfinite(rates) & (rates > 0)
     if not valid.all():
-        raise ValueError(f"rates must be finite and > 0; got {rates[~valid][0]}.")
+        raise InputError(f"rates must be finite and > 0; got {rates[~valid][0]}.")
     rising = np.diff(rates) > 0
     if not rising.all():
         i = int(np.argmin(rising))
-        raise ValueError(f"rates must ascend strictly; got {rates[i]} before {rates[i + 1]} at index {i}.")
+        raise InputError(f"rates must ascend strictly; got {rates[i]} before {rates[i + 1]} at index {i}.")
     if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing must be in [0, 1); got {smoothing}.")
+        raise InputError(f"smoothing must be in [0, 1); got {smoothing}.")
 
 
 def _noise(values: np.ndarray) -> float:
-    """Standard deviation of white noise on a smooth curve, as a robust estimate from second differences.
+    """Standard deviation of white noise on a smooth curve: a robust estimate from second differences.
 
-    The median keeps out the curve's bends and a few huge values; 1/0.6745 makes it right for normal noise.
+    The median ignores the bends of the curve and a few huge values. The factor 1/0.6745 makes it exact for normal
+    noise.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         bends = np.abs(np.diff(values, 2)) / np.sqrt(6)
@@ -182,7 +224,7 @@ def _attenuation(decay: float) -> float:
 
 
 def _divergence(values: np.ndarray, initial: float, clear: float) -> int | None:
-    """Index from which the loss is lost: past the lowest running median, `DIVERGED` of the drop above it."""
+    """Index where the loss, past its lowest running median, has risen again by `DIVERGED` of the drop, or None."""
     typical = _median5(values)
     lowest = int(np.argmin(typical))
     rise = max(DIVERGED * (initial - typical[lowest]), 2 * clear)
@@ -191,9 +233,9 @@ def _divergence(values: np.ndarray, initial: float, clear: float) -> int | None:
 
 
 def _basin(rates: np.ndarray, losses: np.ndarray, initial: float) -> tuple[float, float]:
-    """(lowest, highest) rate around the minimum of a wide average with less than `BASIN` of the drop above it.
+    """(lowest, highest) rate around the minimum of a wide average, within `BASIN` of the drop from the bottom.
 
-    Losses above the initial one, and all from the first that is not finite, count as no progress: as the initial one.
+    Losses above the initial one, and all from the first that is not finite, count as the initial one: no progress.
     """
     lost = np.logical_or.accumulate(~np.isfinite(losses))
     values = np.minimum(np.where(lost, initial, losses), initial)
@@ -209,14 +251,14 @@ def _basin(rates: np.ndarray, losses: np.ndarray, initial: float) -> tuple[float
 
 
 def _median5(values: np.ndarray) -> np.ndarray:
-    """Running median over five points, the ends repeated: [n] -> [n]; a single spike leaves no trace."""
+    """Running median over five points, with repeated ends: [n] -> [n]. A single spike leaves no trace."""
     return np.median(sliding_window_view(np.pad(values, 2, mode="edge"), 5), axis=-1)
 
 
 def _smooth(values: np.ndarray, decay: float) -> np.ndarray:
-    """Exponential average forward, then backward, without lag: [n] -> [n].
+    """Exponential average forward, then backward, so that it does not lag: [n] -> [n].
 
-    Divided by the same average of ones, which is 1 − βᵗ for one direction as in Adam, so that neither end is
+    It is divided by the same average of ones, which is 1 − βᵗ for one direction as in Adam, so that neither end is
     drawn towards 0.
     """
 
@@ -234,10 +276,10 @@ def _smooth(values: np.ndarray, decay: float) -> np.ndarray:
 
 
 def _slopes(logs: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:
-    """Least-squares slope of `values` over `logs` within ± window/2 of each point: [n] -> [n], or +inf."""
+    """Least-squares slope of `values` over `logs` within ± window/2 of each point: [n] -> [n]. +inf if undefined."""
     slopes = np.full(len(logs), np.inf)
-    for i, centre in enumerate(logs):
-        near = np.abs(logs - centre) <= window / 2
+    for i, center in enumerate(logs):
+        near = np.abs(logs - center) <= window / 2
         if near.sum() >= 3:
             x = logs[near] - logs[near].mean()
             slopes[i] = (x @ values[near]) / (x @ x)

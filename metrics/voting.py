@@ -1,30 +1,36 @@
-"""One prediction out of many: of augmented copies of an image at test time, or of the members of an ensemble."""
+"""Votes: one prediction out of many, of augmented copies of an image or of the members of an ensemble."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from ..errors import InputError
+
 
 def mean_vote(probabilities: jax.Array) -> jax.Array:
-    """The mean of the copies' class probabilities: a confident copy counts for more than an undecided one.
+    """Soft vote: the mean of the copies' class probabilities. A confident copy counts more than an undecided one.
 
     Args:
       probabilities: [copies, batch, classes].
-    Returns: [batch, classes] float32; its logarithm has the form of logits.
-    Raises: ValueError for another rank, or no copies or classes.
+    Returns: [batch, classes] float32 probabilities. Their logarithms can serve as logits.
+    Raises: InputError for another rank, or if there are no copies or no classes.
+
+    >>> probabilities = jnp.array([[[0.4, 0.6]], [[0.4, 0.6]], [[1.0, 0.0]]])  # two narrow votes, one sure vote
+    >>> print(mean_vote(probabilities).round(3), majority_vote(probabilities))
+    [[0.6 0.4]] [1]
     """
     _check("mean_vote", probabilities)
     return probabilities.mean(0, dtype=jnp.float32)
 
 
 def majority_vote(probabilities: jax.Array) -> jax.Array:
-    """The class that most copies find the likeliest: every copy counts the same, however sure it is.
+    """Hard vote: the class that most copies rank first. Every copy counts the same, however sure it is.
 
     Args:
-      probabilities: [copies, batch, classes]. Of equal ones, a copy votes for the first.
-    Returns: [batch] int32. Of classes with equally many votes, the one of greater mean probability.
-    Raises: ValueError for another rank, or no copies or classes.
+      probabilities: [copies, batch, classes]. Among equal probabilities, a copy votes for the first.
+    Returns: [batch] int32. Among classes with equally many votes, the one with the greatest mean probability.
+    Raises: InputError for another rank, or if there are no copies or no classes.
     """
     _check("majority_vote", probabilities)
     votes = jax.nn.one_hot(probabilities.argmax(-1), probabilities.shape[-1], dtype=jnp.int32).sum(0)
@@ -34,7 +40,7 @@ def majority_vote(probabilities: jax.Array) -> jax.Array:
 
 def _check(function: str, probabilities: jax.Array) -> None:
     if probabilities.ndim != 3 or not probabilities.shape[0] or not probabilities.shape[2]:
-        raise ValueError(
-            f"{function} wants probabilities [copies, batch, classes] of at least one copy and class, got "
+        raise InputError(
+            f"{function} expects probabilities [copies, batch, classes] of at least one copy and class; got "
             f"{list(probabilities.shape)}."
         )

@@ -1,6 +1,85 @@
-"""Networks: flax.linen modules and the pure functions they are made of. Knows nothing of training."""
+"""Networks: flax.linen modules and the pure functions they are made of. Knows nothing of training.
 
-from .flops import count_flops
-from .registry import count_parameters, create, fields, names, summary, takes_time
+Chapters are `layers`, `classifiers`, `generative`, `weights` and `inspection`. The catalogue (`create`, `names`,
+`entry`) has every network by its name; every network's class is here as well.
+"""
 
-__all__ = ["count_flops", "count_parameters", "create", "fields", "names", "summary", "takes_time"]
+from . import classifiers, generative, inspection, layers, weights
+from .catalogue import (
+    Entry,
+    array_and_label,
+    array_and_time,
+    create,
+    entry,
+    entry_of,
+    example_inputs,
+    fields,
+    names,
+    one_array,
+)
+from .classifiers import MLP, VGG, AlexNet, ConvNet, FIDInception, PreActResNet, ResNet, ResNet9, ViT
+from .generative import (
+    VQVAE,
+    ConvVAE,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DenoisingUNet,
+    DenseVAE,
+    DiT,
+    ResNetDiscriminator,
+    ResNetGenerator,
+)
+from .inspection import (
+    ReceptiveField,
+    Window,
+    count_flops,
+    count_parameters,
+    penultimate,
+    receptive_field,
+    summary,
+)
+from .weights import pretrained
+
+__all__ = [
+    "MLP",
+    "VGG",
+    "VQVAE",
+    "AlexNet",
+    "ConvNet",
+    "ConvVAE",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DenoisingUNet",
+    "DenseVAE",
+    "DiT",
+    "Entry",
+    "FIDInception",
+    "PreActResNet",
+    "ReceptiveField",
+    "ResNet",
+    "ResNet9",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
+    "ViT",
+    "Window",
+    "array_and_label",
+    "array_and_time",
+    "classifiers",
+    "count_flops",
+    "count_parameters",
+    "create",
+    "entry",
+    "entry_of",
+    "example_inputs",
+    "fields",
+    "generative",
+    "inspection",
+    "layers",
+    "names",
+    "one_array",
+    "penultimate",
+    "pretrained",
+    "receptive_field",
+    "summary",
+    "weights",
+]

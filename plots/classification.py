@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import InputError
 from .style import RED, figure
 
-ANNOTATED_CLASSES = 20  # numbers in the cells can be read up to here
+ANNOTATED_CLASSES = 20  # numbers in the cells are readable up to here
 COLUMNS = 8
 
 
@@ -23,18 +24,18 @@ def predictions(
     """A grid of images with the predicted class and its probability; mistakes are framed and name the true class.
 
     Args:
-      images: [n, height, width, channel] uint8, 1 or 3 channels.
-      labels: [n] true classes.
-      predicted: [n].
-      probabilities: [n] of the predicted class.
-      classes: names.
-    Raises: ValueError if the images are not of rank 4 or the lengths differ.
+      images: Images [n, height, width, channel] uint8, 1 or 3 channels.
+      labels: True classes [n].
+      predicted: Predicted classes [n].
+      probabilities: Probabilities of the predicted classes [n].
+      classes: Names of the classes.
+    Raises: InputError if the images are not of rank 4 or the lengths differ.
     """
     lengths = {len(labels), len(predicted), len(probabilities), len(images)}
     if np.ndim(images) != 4 or len(lengths) != 1:
-        raise ValueError(
-            f"predictions wants images [n, height, width, channel] and n of each else; they are {np.shape(images)}, "
-            f"{np.shape(labels)}, {np.shape(predicted)}, {np.shape(probabilities)}."
+        raise InputError(
+            "predictions wants images [n, height, width, channel] and n of everything else; they are "
+            f"{np.shape(images)}, {np.shape(labels)}, {np.shape(predicted)}, {np.shape(probabilities)}."
         )
     rows = -(-len(images) // COLUMNS)
     with figure(6.8, 1.15 * rows + 0.1) as fig:
@@ -57,16 +58,19 @@ def predictions(
 
 
 def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts of true against predicted classes; colour is the logarithm, so that rare mistakes are seen.
+    """Counts of true against predicted classes; color is logarithmic, so that rare mistakes can be seen.
 
     Args:
-      matrix: [classes, classes], rows true, columns predicted.
-      classes: names.
-    Raises: ValueError if the matrix is not square in the number of classes.
+      matrix: Counts [classes, classes], rows true, columns predicted.
+      classes: Names of the classes.
+    Raises: InputError if the matrix is not square in the number of classes.
+
+    >>> confusion_matrix(np.array([[50, 1], [0, 49]]), ("cat", "dog")).axes[0].get_title()
+    '1 of 100 wrong'
     """
     matrix, count = np.asarray(matrix), len(classes)
     if matrix.shape != (count, count):
-        raise ValueError(f"The matrix has shape {matrix.shape}; {count} classes want ({count}, {count}).")
+        raise InputError(f"The matrix has shape {matrix.shape}; {count} classes want ({count}, {count}).")
     annotated = count <= ANNOTATED_CLASSES
     size = max(3.8, min(7.0, 0.36 * count + 1.2))
     with figure(size, size) as fig:
@@ -85,9 +89,15 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
                 dark = shown[row, column] > 0.6 * shown.max()
                 color = "white" if dark else "black"
                 axes.text(
-                    column, row, str(matrix[row, column]), ha="center", va="center", color=color, fontsize=8,
+                    column,
+                    row,
+                    str(matrix[row, column]),
+                    ha="center",
+                    va="center",
+                    color=color,
+                    fontsize=8,
                     fontweight="bold" if row != column else "normal",
-                )  # fmt: skip
+                )
         correct = np.trace(matrix)
         axes.set_title(f"{matrix.sum() - correct} of {matrix.sum()} wrong")
     return fig

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLUE, CYCLE, DASHES, GREY, RED, figure
+from .style import BLUE, CYCLE, DASHES, GRAY, RED, figure
 
 
 def paths(points: Mapping[str, np.ndarray], condition: float) -> Figure:
     """Paths over the level sets of (x² + κ y²)/2, and the distance to the minimum against the step.
 
     Args:
-      points: method -> [steps + 1, 2].
-      condition: κ.
+      points: Method -> its path [steps + 1, 2].
+      condition: The condition number κ.
     """
     reach = max(np.abs(path[:, 0]).max() for path in points.values()) * 1.05
     height = max(np.abs(path[:, 1]).max() for path in points.values()) * 1.3
@@ -27,7 +27,7 @@ def paths(points: Mapping[str, np.ndarray], condition: float) -> Figure:
         for row, (name, path) in enumerate(points.items()):
             axes = fig.add_subplot(grid[row, 0], title=name, ylabel="$y$")
             levels = np.geomspace(surface.max() / 2000, surface.max(), 12)
-            axes.contour(x, y, surface, levels=levels, colors=GREY, linewidths=0.5, alpha=0.6)
+            axes.contour(x, y, surface, levels=levels, colors=GRAY, linewidths=0.5, alpha=0.6)
             axes.plot(*path.T, "o-", color=CYCLE[row], markersize=2.5, linewidth=1)
             axes.plot(0, 0, "*", color=RED, markersize=8)
             axes.set(xlim=(-reach, 0.35 * reach), ylim=(-height, height))
@@ -42,13 +42,13 @@ def approximation(errors: Mapping[str, np.ndarray], fits: Mapping[str, np.ndarra
     """The largest error against the width of the network, and some of the fitted functions.
 
     Args:
-      errors: columns width, largest_error, chosen (1 for the network that counts).
-      fits: columns width, x, target, network.
+      errors: Columns width, largest_error and chosen (1 for the best seed of a width, else 0).
+      fits: Columns width, x, target and network.
     """
     chosen = errors["chosen"] == 1
     with figure(7, 2.9) as fig:
         left, right = fig.subplots(1, 2)
-        left.plot(errors["width"], errors["largest_error"], ".", color=GREY, alpha=0.6, label="every seed")
+        left.plot(errors["width"], errors["largest_error"], ".", color=GRAY, alpha=0.6, label="every seed")
         left.plot(errors["width"][chosen], errors["largest_error"][chosen], "o-", color=BLUE, label="best on the grid")
         left.set(xscale="log", yscale="log", xlabel="hidden units", ylabel=r"$\max_x |g(x) - f(x)|$")
         left.set_xscale("log", base=2)
@@ -59,9 +59,13 @@ def approximation(errors: Mapping[str, np.ndarray], fits: Mapping[str, np.ndarra
         for i, width in enumerate(widths[[0, len(widths) // 2, -1]] if len(widths) > 2 else widths):
             rows = fits["width"] == width
             right.plot(
-                fits["x"][rows], fits["network"][rows], color=CYCLE[i], linestyle=DASHES[i], linewidth=1.1,
+                fits["x"][rows],
+                fits["network"][rows],
+                color=CYCLE[i],
+                linestyle=DASHES[i],
+                linewidth=1.1,
                 label=f"{int(width)} hidden unit{'s' if width > 1 else ''}",
-            )  # fmt: skip
+            )
         right.set(xlabel="$x$", ylabel="$g(x)$ and $f(x)$")
         right.legend(fontsize=7)
     return fig

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, DASHES, GREY, ORANGE, figure
+from ..errors import InputError
+from .style import BLUE, DASHES, GRAY, ORANGE, figure
 
 
 def image_grid(
@@ -23,16 +24,21 @@ def image_grid(
     """Images side by side, close together: samples of each class, over training time, along a path.
 
     Args:
-      images: [rows, columns, height, width, channel] uint8, 1 or 3 channels.
-      rows: a name for each row, or none.
-      columns: a name for each column, or none.
-      xlabel: what the columns are. ylabel: what the rows are.
-      width: of the figure, in inches.
-    Raises: ValueError for other shapes.
+      images: Images [rows, columns, height, width, channel] uint8, 1 or 3 channels.
+      rows: Names of the rows, or none.
+      columns: Names of the columns, or none.
+      xlabel: Label of the columns.
+      ylabel: Label of the rows.
+      width: Width of the figure, in inches.
+    Raises: InputError for other shapes.
+
+    >>> figure = image_grid(np.zeros((2, 3, 8, 8, 1), np.uint8), rows=["a", "b"])
+    >>> [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    ['a', 'b']
     """
     shape = np.shape(images)
     if len(shape) != 5 or (rows and len(rows) != shape[0]) or (columns and len(columns) != shape[1]):
-        raise ValueError(
+        raise InputError(
             f"image_grid wants images [rows, columns, height, width, channel] and a name for each row and column; they "
             f"are {shape}, {len(rows)} and {len(columns)}."
         )
@@ -45,7 +51,7 @@ def image_grid(
         for j in range(across):
             top, left = i * (tall + gap), j * (wide + gap)
             canvas[top : top + tall, left : left + wide] = images[i, j]
-    # About what names leave; what is left over on one side would be white.
+    # Approximately what the names leave; any excess on one side would stay white.
     across_inches = width - 0.1 - 0.2 * bool(ylabel) - 0.07 * max(map(len, rows), default=0)
     height = across_inches * canvas.shape[0] / canvas.shape[1] + 0.2 + 0.2 * bool(xlabel) + 0.2 * bool(columns)
     with figure(width, height) as fig:
@@ -53,7 +59,7 @@ def image_grid(
         axes = fig.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.imshow(
             canvas.squeeze(-1) if channels == 1 else canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-        )  # fmt: skip
+        )
         axes.set_yticks((np.arange(count) * (tall + gap) + (tall - 1) / 2) if rows else [], rows or [])
         axes.set_xticks((np.arange(across) * (wide + gap) + (wide - 1) / 2) if columns else [], columns or [])
         axes.tick_params(length=0)
@@ -66,14 +72,14 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
     """Where examples lie in a latent space of two dimensions: each one drawn as the name of its class.
 
     Args:
-      points: [n, 2].
-      labels: [n] integers.
-      classes: names; of long ones, the legend tells which number is which.
-      axis: what the dimensions are.
-    Raises: ValueError for other shapes.
+      points: Places in the latent space [n, 2].
+      labels: Classes [n], integers.
+      classes: Names of the classes; long ones are explained in a legend.
+      axis: Name of the dimensions.
+    Raises: InputError for other shapes.
     """
     if np.ndim(points) != 2 or np.shape(points)[1] != 2 or len(points) != len(labels):
-        raise ValueError(
+        raise InputError(
             f"latent_map wants points [n, 2] and n labels; they are {np.shape(points)} and {len(labels)} labels."
         )
     colors = [f"C{i}" for i in range(10)]
@@ -95,10 +101,10 @@ def loss_curves(
     """Metrics over the epochs, a panel each.
 
     Args:
-      train: "epoch" [n] and metrics [n], means over the epoch's minibatches.
-      validation: the same, after each epoch.
-      names: metric -> what to write at its axis; those that neither has are left out.
-      best: the epoch to mark, or None.
+      train: "epoch" [n] and metrics [n], as means over the epoch's minibatches.
+      validation: The same, after each epoch.
+      names: Metric -> label of its axis; metrics that neither has are left out.
+      best: The epoch to mark, or None.
     """
     shown = [name for name in names if name in train or name in validation]
     with figure(0.4 + 2.9 * len(shown), 2.8) as fig:
@@ -111,7 +117,7 @@ def loss_curves(
                 if name in curve:
                     axes.plot(curve["epoch"], curve[name], color=color, linestyle=dash, label=label)
             if best is not None:
-                axes.axvline(best, color=GREY, linestyle=":", label=f"best epoch: {best:.0f}")
+                axes.axvline(best, color=GRAY, linestyle=":", label=f"best epoch: {best:.0f}")
             axes.set(xlabel="epoch", ylabel=names[name])
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panels[0].legend()

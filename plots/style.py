@@ -1,5 +1,8 @@
-"""How every figure looks, and how it is written. Colours are Okabe & Ito's, told apart by the colour-blind;
-lines differ in their dashes too, so that a grey print can be read."""
+"""The style of every figure, and how it is saved.
+
+The colors are Okabe & Ito's, which color-blind readers can tell apart. Lines differ in their dashes too, so that a gray
+print is readable.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+from ..errors import InputError
+
+BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 CYCLE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
-RC: Any = {
+RC: Any = {  # a dict whose keys matplotlib types as a long list of literals
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -33,7 +38,7 @@ METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".pdf": {"Cre
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in our style, in inches, to draw on inside the block."""
+    """A new figure in our style, width and height in inches, to draw on inside the block."""
     with matplotlib.rc_context(RC):
         yield Figure(figsize=(width, height), layout="constrained")
 
@@ -41,11 +46,11 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG (200 dpi) or PDF, by the path's suffix.
 
-    Raises: ValueError for another suffix.
+    Raises: InputError for another suffix.
     """
     suffix = Path(path).suffix
     if suffix not in METADATA:
-        raise ValueError(f"A figure is saved as .png or .pdf, not as {str(path)!r}.")
+        raise InputError(f"A figure is saved as .png or .pdf, not as {str(path)!r}.")
     with matplotlib.rc_context(RC):
         (FigureCanvasAgg if suffix == ".png" else FigureCanvasPdf)(figure)
         figure.savefig(path, dpi=200, metadata=METADATA[suffix])

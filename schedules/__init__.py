@@ -1,7 +1,7 @@
-"""step -> learning rate: pure functions, compatible with optax.Schedule, whose parameters may be traced.
+"""Learning-rate schedules: pure functions step -> learning rate, compatible with `optax.Schedule`.
 
-Every parameter that is a number may be traced, lengths included, so that a population can vary any of them. Values
-that are concrete are checked when the schedule is made, traced ones are trusted.
+Every numeric parameter may be traced, lengths included, so that a population can vary any of them. Concrete values are
+checked when the schedule is made. Traced values have no value to check yet, so they are trusted.
 """
 
 from .cyclic import cosine_restarts, one_cycle, triangular, triangular2

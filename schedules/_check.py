@@ -1,6 +1,6 @@
-"""What a schedule refuses before anything compiles: parameters that are out of range, told by their names.
+"""Checks of a schedule's parameters, made before anything compiles.
 
-A traced parameter has no value yet, so only its shape is checked.
+Each message names the parameter and its valid range. A traced parameter has no value yet, so only its shape is checked.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from ..errors import InputError
+
 Scalar = float | jax.Array
-"""A number: an int, a float, or an array of rank 0, perhaps traced."""
+"""A number: an int, a float, or an array of rank 0. It may be traced."""
 
 
 class Valid(NamedTuple):
-    """The values that a parameter may have, for people and for the program. NaN is in none."""
+    """A set of valid values, as words for messages and as a predicate. NaN is never valid."""
 
     described: str
     holds: Callable[[float], bool]
@@ -33,20 +35,20 @@ WAIT = Valid("at least 0 and less than 2^30 steps", lambda value: 0 <= value < 2
 
 
 def require(valid: Valid, **parameters: Scalar) -> None:
-    """Raises ValueError unless each parameter is a scalar and, where concrete, valid."""
+    """Raises InputError unless each parameter is a scalar and, if it is concrete, valid."""
     for name, value in parameters.items():
         _require_scalar(name, value)
         if not is_traced(value) and not valid.holds(float(value)):
-            raise ValueError(f"{name} is {value}; it must be {valid.described}.")
+            raise InputError(f"{name} is {value}; it must be {valid.described}.")
 
 
 def require_order(*, strict: bool, **parameters: Scalar) -> None:
-    """Raises ValueError unless the parameters, where all are concrete, ascend in the order in which they are given."""
+    """Raises InputError unless the parameters ascend in the order given. Skipped if any of them is traced."""
     if any(is_traced(value) for value in parameters.values()):
         return
     if any(low > high or (strict and low == high) for low, high in pairwise(map(float, parameters.values()))):
         given = ", ".join(f"{name} is {value}" for name, value in parameters.items())
-        raise ValueError(f"{given}; wanted: {(' < ' if strict else ' <= ').join(parameters)}.")
+        raise InputError(f"{given}; they must satisfy {(' < ' if strict else ' <= ').join(parameters)}.")
 
 
 def is_traced(value: Scalar) -> bool:
@@ -56,4 +58,4 @@ def is_traced(value: Scalar) -> bool:
 
 def _require_scalar(name: str, value: Scalar) -> None:
     if jnp.ndim(value) != 0:
-        raise ValueError(f"{name} has shape {jnp.shape(value)}; it must be a scalar (jax.vmap takes many at once).")
+        raise InputError(f"{name} has shape {jnp.shape(value)}; it must be a scalar (jax.vmap takes many values).")

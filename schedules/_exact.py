@@ -1,9 +1,9 @@
-"""Arithmetic on steps that keeps what float32 would lose.
+"""Arithmetic on steps that avoids three losses of precision in float32.
 
-Three losses are avoided here. Compiled code multiplies by 1/k where the source divides by a constant k, so that
-⌊41 · (1/41)⌋ is 0: whole steps are divided as integers. γ = 0.99999 is off by 3e-8 in float32, which its 10^6-th power
-makes 3 %: its logarithm is taken in float64 while γ is concrete. And (1 + cos πx)/2 has no correct digit left as
-x → 1: a squared sine has them all.
+Compiled code multiplies by 1/k where the source divides by a constant k, so ⌊41 · (1/41)⌋ is 0: whole steps are
+therefore divided as integers. γ = 0.99999 is off by 3e-8 in float32, which its 10^6-th power turns into 3 %: while γ is
+concrete, its logarithm is taken in float64. Finally, (1 + cos πx)/2 loses all its correct digits as x → 1: a squared
+sine keeps them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ._check import Scalar, is_traced
 
 
 def steps(value: ArrayLike) -> jax.Array:
-    """A step or a length, any shape: int32 where it is of an integer type, otherwise float32."""
+    """A step or a length of any shape, as int32 if its type is an integer, otherwise as float32."""
     is_integer = jnp.issubdtype(jnp.result_type(value), jnp.integer)
     return jnp.asarray(value, jnp.int32 if is_integer else jnp.float32)
 
 
 def periods(step: ArrayLike, length: Scalar) -> tuple[jax.Array, jax.Array]:
-    """(⌊t/k⌋, t − k·⌊t/k⌋): how many periods are over, and the steps since the last one ended.
+    """(⌊t/k⌋, t − k·⌊t/k⌋): the number of completed periods, and the steps since the last one ended.
 
     Exact for integers, and for float32 values of t and k below 2^24.
 
@@ -55,5 +55,5 @@ def blend(first: Scalar, second: Scalar, share: jax.Array) -> jax.Array:
 
 
 def log(value: Scalar) -> Scalar:
-    """ln x: in float64, as a Python float, where x is concrete."""
+    """ln x: if x is concrete, a Python float computed in float64."""
     return jnp.log(value) if is_traced(value) else math.log(value)

@@ -1,4 +1,4 @@
-"""The start of a run: a rate that grows from 0 to where another schedule begins, which then runs shifted."""
+"""Warm-up: the rate grows linearly from 0 to the start of another schedule, which then runs delayed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from .decay import cosine_decay
 
 
 def warmup(schedule: optax.Schedule, warmup_steps: Scalar) -> optax.Schedule:
-    """α_t = s_0·t/w for t < w, then s_(t − w), for any schedule s.
+    """Linear warm-up before any schedule s: α_t = s_0·t/w for t < w, then s_(t − w).
 
     Args:
       schedule: s.
       warmup_steps: w ≥ 0, in steps; 0 for no warm-up. May be traced.
-    Returns: step (int or array of any shape) -> rate, same shape, float32.
-    Raises: ValueError if a concrete `warmup_steps` is negative.
+    Returns: schedule from steps (an int or an array of any shape) to rates of the same shape, float32.
+    Raises: InputError if a concrete `warmup_steps` is negative.
     Source: Goyal et al. 2017, section 2.2, "gradual warmup", here from 0.
+
+    >>> from etude.schedules import linear_decay
+    >>> print(warmup(linear_decay(1.0, 100), warmup_steps=4)(jnp.array([0, 2, 4, 54])))
+    [0.  0.5 1.  0.5]
     """
     require(WAIT, warmup_steps=warmup_steps)
 
@@ -33,16 +37,22 @@ def warmup(schedule: optax.Schedule, warmup_steps: Scalar) -> optax.Schedule:
 def warmup_cosine(
     peak_value: Scalar, warmup_steps: Scalar, total_steps: Scalar, end_value: Scalar = 0.0
 ) -> optax.Schedule:
-    """Linear from 0 to α in w steps, then end + (α − end)·(1 + cos π(t − w)/(T − w))/2 until T, then end.
+    """Linear warm-up, then cosine decay: from 0 to α in w steps, then to end at step T, then constant.
+
+    After the warm-up α_t = end + (α − end)·(1 + cos π(t − w)/(T − w))/2.
 
     Args:
       peak_value: α > 0, the rate at step w. May be traced.
       warmup_steps: w ≥ 0, in steps. May be traced.
-      total_steps: T > w, in steps. May be traced.
+      total_steps: T > w, in steps, warm-up included. May be traced.
       end_value: the rate from step T on, in [0, α]. May be traced.
-    Returns: step (int or array of any shape) -> rate, same shape, float32.
-    Raises: ValueError if a concrete parameter is out of range.
+    Returns: schedule from steps (an int or an array of any shape) to rates of the same shape, float32.
+    Raises: InputError if a concrete parameter is out of range.
     Source: Loshchilov & Hutter 2017 (SGDR), equation 5, one period; warm-up of Goyal et al. 2017.
+
+    >>> schedule = warmup_cosine(1.0, warmup_steps=10, total_steps=110)
+    >>> print(schedule(jnp.array([0, 5, 10, 60, 110])).round(3))
+    [0.  0.5 1.  0.5 0. ]
     """
     require(POSITIVE, peak_value=peak_value)
     require(WAIT, warmup_steps=warmup_steps)

@@ -1,5 +1,8 @@
-"""Every notebook runs from its first cell to its last, in its quick form, as plain Python."""
+"""Notebooks fit the package: every name that they take from it exists, and (slow) they run from first cell to last."""
 
+import ast
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -9,19 +12,98 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path):
+def code_of(path):
+    """The code cells of a notebook."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def misfits(code):
+    """What a program takes from etude that is not there: modules, attributes, and keywords of calls."""
+    tree, names, wrong = ast.parse(code), {}, []
+
+    def resolve(node):
+        """The object of etude that an expression names; None if it names another or none."""
+        if isinstance(node, ast.Name):
+            return names.get(node.id)
+        owner = resolve(node.value) if isinstance(node, ast.Attribute) else None
+        return getattr(owner, node.attr, None) if owner is not None else None
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "etude":
+            for alias in node.names:
+                try:
+                    names[alias.asname or alias.name] = imported(node.module, alias.name)
+                except (ImportError, AttributeError):
+                    wrong.append(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "etude":
+                    module = importlib.import_module(alias.name)
+                    names[alias.asname or "etude"] = module if alias.asname else importlib.import_module("etude")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and inspect.ismodule(owner := resolve(node.value)):
+            if not hasattr(owner, node.attr):
+                wrong.append(ast.unparse(node))
+        elif isinstance(node, ast.Call) and callable(function := resolve(node.func)):
+            taken = inspect.signature(function).parameters.values()
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+                unknown = {keyword.arg for keyword in node.keywords if keyword.arg} - {one.name for one in taken}
+                wrong += [f"{ast.unparse(node.func)}({name}=…)" for name in sorted(unknown)]
+    return wrong
+
+
+def imported(module, name):
+    owner = importlib.import_module(module)
+    return getattr(owner, name) if hasattr(owner, name) else importlib.import_module(f"{module}.{name}")
+
+
+@notebooks
+def test_every_cell_is_a_program_and_every_name_of_etude_exists(path):
+    cells = code_of(path)
+    assert cells
+    for number, cell in enumerate(cells):
+        compile(cell, f"{path.name}, code cell {number}", "exec")
+    code = "\n\n".join(cells)
+    assert "etude" in code
+    assert misfits(code) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        ("from etude import data\ndata.load('digits', 'train')", []),
+        ("from etude import data\ndata.laod('digits', 'train')", ["data.laod"]),
+        ("from etude import data as d\nd.augment.random_rotate", ["d.augment.random_rotate"]),
+        ("from etude import dataset", ["etude.dataset"]),
+        ("from etude.data import augment\naugment.normalize(x, mean=0, sd=1)", ["augment.normalize(sd=…)"]),
+        ("import numpy as np\nnp.laod('x', z=1)", []),
+    ],
+)
+def test_a_name_that_is_not_there_is_found(code, wrong):
+    assert misfits(code) == wrong
+
+
+# What a notebook prints where it gets to its results.
+PRINTS = {"learning_rates": ["momentum 0.9: best rate", "(target "]}
+
+
+@pytest.mark.slow
+@notebooks
+def test_a_notebook_runs_in_its_quick_form_from_the_first_cell_to_the_last(path, tmp_path):
     script = tmp_path / "notebook.py"
-    script.write_text("\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"), encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, str(script)], env=os.environ | {"ETUDE_QUICK": "1", "TMPDIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    script.write_text("\n\n".join([*code_of(path), "print('the end')"]), encoding="utf-8")
+    environment = os.environ | {"ETUDE_QUICK": "1", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert "best rate" in ended.stdout
+    assert ended.stdout.endswith("the end\n")
+    for words in PRINTS.get(path.stem, []):
+        assert words in ended.stdout
+    assert list(tmp_path.rglob("*.png"))
 
 
 def test_notebooks_are_committed_without_outputs():

@@ -1,31 +1,27 @@
-"""The machinery of training: state, step, layouts over devices, feeds, the loop, checkpoints and run folders.
+"""How anything is trained: state, step, optimizers, layouts over devices, feeds, one loop, evaluation, checkpoints.
 
 A run is put together from pure pieces and driven by `fit`:
 
-    task  = classification(model, image_shape)                    what is trained, what "good" means
-    step  = make_step(task, make_optimizer, make_schedule)        (state, batch) -> (state, metrics)
+    task = tasks.classification(model, image_shape)               what is trained, what "good" means
+    step = make_step(task, make_optimizer, make_schedule)         (state, batch) -> (state, metrics)
     state = create_state(task, make_optimizer, key, hyper)        one immutable pytree
-    where = layout("jit")                                         on which devices, and how
-    run   = fit(state, feed(step, source, …, where=where), where, epochs=10)
+    layout = make_layout("jit")                                   on which devices, and how
+    run = fit(state, feed(step, source, layout=layout, …), layout, epochs=10)
+
+A population is another layout of another state, `create_population` and `population_layout`; the rest is the same.
 """
 
-from .adversarial import (
-    AdversarialTask,
-    adversarial,
-    make_adversarial_step,
-    player_variables,
-    players,
-    sample_generator,
-)
 from .checkpoint import Checkpoints
 from .convergence import curvature, second_moment, sgd_path
-from .denoising import denoising, predictor
-from .evaluate import evaluator, map_examples
+from .evaluate import Measure, evaluator, map_examples, row_evaluator
 from .feed import Feed, feed, is_resident
+from .game import make_game_step, players
 from .journal import Journal, read_journal
+from .layout import AXIS, LAYOUTS, Layout, check_batch_size, make_layout
 from .loop import Diverged, Fitted, Stopped, check_counts, fit
 from .optimizers import (
     OPTIMIZERS,
+    MakeOptimizer,
     adagrad,
     adam,
     adamw,
@@ -36,107 +32,63 @@ from .optimizers import (
     sgd,
     shampoo,
 )
-from .parallel import AXIS, MODES, Layout, check_batch_size, compile_step, layout
-from .population import (
-    Member,
-    Members,
-    Placement,
-    PopulationFitted,
-    PopulationLayout,
-    create_population,
-    fastest_placement,
-    fit_population,
-    grid,
-    placement,
-    population_evaluator,
-    population_feed,
-    population_layout,
-)
-from .quantized import codes_to_images, images_to_codes, vector_quantized
-from .run_folder import read_result, run_folder, write_json
+from .placement import MODES, Placement, fastest_placement, placement
+from .population import Members, create_population, grid, member, population_layout
 from .state import State, compile_create, create_state
-from .step import check_ema_decay, make_step
+from .step import Step, check_ema_decay, make_step
 from .sweep import sweep
-from .task import Aux, Task, Variables, classification
-from .variational import (
-    decode_images,
-    encode_images,
-    importance_weighted_bound,
-    variational_autoencoder,
-)
 
 __all__ = [
     "AXIS",
+    "LAYOUTS",
     "MODES",
     "OPTIMIZERS",
-    "AdversarialTask",
-    "Aux",
     "Checkpoints",
     "Diverged",
     "Feed",
     "Fitted",
     "Journal",
     "Layout",
-    "Member",
+    "MakeOptimizer",
+    "Measure",
     "Members",
     "Placement",
-    "PopulationFitted",
-    "PopulationLayout",
     "State",
+    "Step",
     "Stopped",
-    "Task",
-    "Variables",
     "adagrad",
     "adam",
     "adamw",
-    "adversarial",
     "check_batch_size",
     "check_counts",
     "check_ema_decay",
-    "classification",
-    "codes_to_images",
     "compile_create",
-    "compile_step",
     "create_population",
     "create_state",
     "curvature",
     "decay_mask",
-    "decode_images",
-    "denoising",
-    "encode_images",
     "evaluator",
     "fastest_placement",
     "feed",
     "fit",
-    "fit_population",
     "grid",
-    "images_to_codes",
-    "importance_weighted_bound",
     "is_resident",
-    "layout",
-    "make_adversarial_step",
+    "make_game_step",
+    "make_layout",
     "make_step",
     "map_examples",
+    "member",
     "newton_cg",
     "placement",
-    "player_variables",
     "players",
-    "population_evaluator",
-    "population_feed",
     "population_layout",
-    "predictor",
     "read_journal",
-    "read_result",
     "reduce_on_plateau",
     "rmsprop",
-    "run_folder",
-    "sample_generator",
+    "row_evaluator",
     "second_moment",
     "sgd",
     "sgd_path",
     "shampoo",
     "sweep",
-    "variational_autoencoder",
-    "vector_quantized",
-    "write_json",
 ]

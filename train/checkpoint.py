@@ -1,16 +1,15 @@
-"""Checkpoints: orbax writes and commits them, a digest of every array proves what comes back.
+"""Checkpoints: orbax writes and commits them, and a digest of every array proves what comes back.
 
-A checkpoint is a logical state and a record (JSON: what the loop needs beside the state). Orbax commits it by an
-atomic rename, so that a killed save leaves nothing that looks like a checkpoint; but it restores a flipped bit
-without a word. So each one carries a digest per array, made before it is written and compared after it is
-read. A checkpoint that fails in any way is moved aside, never deleted, and the one before it is used.
+A checkpoint is a tree of arrays and a record (JSON: what the loop needs beside the state). Orbax commits it by an
+atomic rename, so that a killed save leaves nothing that looks like a checkpoint; but it restores a flipped bit without
+a word. So each checkpoint carries a digest per array, made before it is written and compared after it is read. A
+checkpoint that fails in any way is moved aside, never deleted, and the one before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,56 +19,54 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-# Orbax tells of every save and, when a file is damaged, of every layer it went through; we say it in one line.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+from ..errors import InputError
 
-LATEST = 2  # how many of the newest are kept: the second is there for when the first turns out damaged
+KEPT = 2  # number of newest checkpoints kept: the second is there in case the first turns out damaged
 
 
 class Restored(NamedTuple):
     """A checkpoint that was read and found whole."""
 
     step: int
-    state: Any
+    """Its name."""
+    tree: Any
+    """The arrays, on the host."""
     record: dict[str, Any]
+    """What was saved beside them."""
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest two and the best.
+    """The newest two checkpoints of one run.
 
-    Saving is asynchronous: `save` returns once the state is copied. `close` waits for the last save.
+    Saving is asynchronous: `save` returns once the arrays are copied. `close` waits for the last save.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda message: None):
         """Opens (or makes) the folder.
 
         Args:
-          folder: where the checkpoints stand, one folder per step.
-          warn: is told in one sentence of every checkpoint that is damaged.
+          folder: holds the checkpoints, one folder per step.
+          warn: receives one sentence for every damaged checkpoint.
         """
         self._folder = Path(folder).absolute()
         self._warn = warn
-        self._best: int | None = None
         self._manager = self._open()
 
     def steps(self) -> list[int]:
         """The committed steps, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: Any, record: Mapping[str, Any], best: int | None, *, step: int | None = None) -> None:
-        """Begins to save a logical state (or any tree), named by its step; a step saved already is left as it is.
+    def save(self, step: int, tree: Any, record: Mapping[str, Any]) -> None:
+        """Begins to save a tree of arrays under the name of a step; a step that is saved already is left as it is.
 
         Args:
-          state: logical state, still on devices or on the host.
-          record: what else the run must remember; anything JSON can hold.
-          best: the step of the best checkpoint so far, perhaps this one, which is kept; None if there is none.
-          step: its name; None for the step of the state itself.
+          step: number of steps that led here.
+          tree: arrays on the devices or the host, with the shapes they have outside of a layout.
+          record: what else the run must remember; anything that JSON can hold.
         """
-        arrays = _to_host(state)
-        step = int(arrays["step"]) if step is None else step
         if step in self._manager.all_steps():
             return
-        self._best = best
+        arrays = _to_host(tree)
         # A copy: orbax writes it later, when the caller may have gone on with its lists.
         record = {"state": _digests(arrays), "record": json.loads(json.dumps(record))}
         record["digest"] = _digest(json.dumps(record, sort_keys=True).encode())
@@ -82,10 +79,10 @@ class Checkpoints:
         """The newest whole checkpoint, or the newest up to and including `step`.
 
         Args:
-          template: a state of the same structure, shapes and dtypes, on whatever layout; its values are not read.
-          step: the newest one wanted.
-        Returns: a logical state on the host with its record, or None where there is no whole checkpoint.
-        Raises: ValueError if the newest whole checkpoint is of another structure than the template.
+          template: a tree of the same structure, shapes and dtypes; its values are not read.
+          step: the newest step wanted.
+        Returns: the tree on the host with its record, or None if there is no whole checkpoint.
+        Raises: InputError if the newest whole checkpoint has another structure than the template.
         """
         self._manager.wait_until_finished()
         wanted = _abstract(template)
@@ -100,7 +97,6 @@ class Checkpoints:
             except Exception as error:  # orbax raises many types, bare Exception among them, for a damaged file
                 self._set_aside(candidate, f"orbax cannot read it: {type(error).__name__}")
                 continue
-            self._best = read["record"]["record"].get("best_step")
             return Restored(candidate, _from_host(read["state"], wanted), read["record"]["record"])
         return None
 
@@ -117,7 +113,7 @@ class Checkpoints:
             self._folder,
             item_names=("state", "record"),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_LatestAndBest(lambda: self._best),
+                max_to_keep=KEPT,
                 cleanup_tmp_directories=True,
             ),
         )
@@ -129,7 +125,7 @@ class Checkpoints:
         digest = record.pop("digest", None)
         if digest != _digest(json.dumps(record, sort_keys=True).encode()):
             raise _Damaged("its record does not match its digest")
-        # Restored by what the record says and not by what the run wants: damage must not look like a mismatch.
+        # Restored by what the record says and not by what the run wants, so that damage does not look like a mismatch.
         template = {
             name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
             for name, (_, shape, dtype) in record["state"].items()
@@ -162,35 +158,24 @@ class _Damaged(Exception):
     """A checkpoint was read, but not what was written."""
 
 
-class _LatestAndBest:
-    """Orbax's preservation policy: the newest `LATEST` and the best."""
-
-    def __init__(self, best: Callable[[], int | None]):
-        self._best = best
-
-    def should_preserve(self, checkpoints, *, context):
-        newest = {checkpoint.step for checkpoint in checkpoints[-LATEST:]}
-        return [checkpoint.step in newest or checkpoint.step == self._best() for checkpoint in checkpoints]
-
-
-def _to_host(state: Any) -> dict[str, np.ndarray]:
-    """Logical state -> {path: host copy}; a copy, because the state's own buffers are donated to the next step."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
+def _to_host(tree: Any) -> dict[str, np.ndarray]:
+    """Tree -> {path: host copy}; a copy, because the buffers of a state are donated to the next step."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {_name(path): np.array(_without_key(leaf), copy=True) for path, leaf in leaves}
 
 
 def _from_host(arrays: Mapping[str, np.ndarray], wanted: Any) -> Any:
-    """{path: array} -> state of the wanted structure."""
+    """{path: array} -> tree of the wanted structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(wanted)
     names = {_name(path): leaf for path, leaf in leaves}
     missing, unknown = sorted(names.keys() - arrays.keys()), sorted(arrays.keys() - names.keys())
     if missing or unknown:
-        raise ValueError(f"The checkpoint is of another run: it lacks {missing[:5]} and has besides {unknown[:5]}.")
+        raise InputError(f"The checkpoint is of another run: it lacks {missing[:5]} and has besides {unknown[:5]}.")
     restored = []
     for path, leaf in leaves:
         array, data = arrays[_name(path)], jax.eval_shape(_without_key, leaf)
         if (array.shape, array.dtype) != (data.shape, data.dtype):
-            raise ValueError(
+            raise InputError(
                 f"The checkpoint is of another run: {_name(path)} is {array.dtype}{list(array.shape)}, "
                 f"wanted {data.dtype}{list(data.shape)}."
             )
@@ -208,8 +193,8 @@ def _without_key(leaf):
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _abstract(state: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def _host_zeros(template: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:

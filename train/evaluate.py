@@ -1,12 +1,13 @@
-"""Numbers over a whole split, exact on its ragged last batch.
+"""Numbers over a whole split, exact on its ragged last batch, computed on the devices of a layout.
 
-One primitive, `map_examples`, applies a per-example function batch by batch and returns one row per example:
-evaluation is its mean, predictions are its rows.
+Sums (`evaluator`) are added on the devices, batch by batch; rows (`map_examples`, `row_evaluator`) come back one per
+example. A ragged batch is filled up with examples of weight 0. Both take variables as the layout places them: those of
+`layout.variables(placed)` in training, `layout.place_variables(variables)` afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,46 +15,80 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import data
+from ..errors import InputError
+from ..tasks import Batch, Evaluation, RowEvaluation, Variables
 from .feed import is_resident
-from .task import Batch, Task, Variables
+from .layout import Layout, make_layout
+
+Measure = Callable[[Variables], dict[str, np.ndarray]]
 
 
 def evaluator(
-    task: Task, source: data.Source, *, batch_size: int, resident: bool | None = None
-) -> Callable[[Variables], dict[str, float]]:
-    """Mean metrics of a task over every example of a split, each counted once.
+    evaluation: Evaluation,
+    source: data.Source,
+    layout: Layout | None = None,
+    *,
+    batch_size: int,
+    resident: bool | None = None,
+) -> Measure:
+    """Numbers over a split, in which each example counts once, times its weight.
 
     Args:
-      task: its loss is called with train=False.
+      evaluation: sums and what to report of them; `tasks.evaluation(task)` for a task's loss and metrics.
       source: the examples.
-      batch_size: how many at once; the result does not depend on it.
-      resident: see `map_examples`.
-    Returns: variables -> {metric: mean}. Compiled once, for all calls.
+      layout: where the variables are; by default one device.
+      batch_size: number of examples at once; the result does not depend on it.
+      resident: keep the examples on the devices; None decides by their size.
+    Returns: placed variables -> {name: float64 [*layout.shape]}. It is compiled once for all calls.
+    Raises: InputError if `batch_size` is not positive or the split is empty.
     """
+    layout = make_layout() if layout is None else layout
+    batches = placed_batches(source, layout, batch_size, resident)
 
-    rows_of = map_examples(per_example_metrics(task), source, batch_size=batch_size, resident=resident)
+    def statistics(variables, batch):
+        sums = evaluation.statistics(variables, batch)
+        return jax.lax.psum(sums, layout.axis_name) if layout.axis_name else sums
+
+    first = layout.compile(lambda v, batch: (statistics(v, batch),), ("state", "batch"), ("members",), donate=False)
+    add = layout.compile(
+        lambda sums, v, batch: (jax.tree.map(jnp.add, sums, statistics(v, batch)),),
+        ("members", "state", "batch"),
+        ("members",),
+    )
 
     def evaluate(variables):
-        return {name: float(rows.mean(dtype=np.float64)) for name, rows in rows_of(variables).items()}
+        sums: Any = None
+        for batch in batches():
+            (sums,) = first(variables, batch) if sums is None else add(sums, variables, batch)
+        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), layout.unplace(sums))
+        return _per_member(evaluation.report, sums, layout.shape)
 
     return evaluate
 
 
-def per_example_metrics(task: Task) -> Callable[[Variables, Batch], dict[str, jax.Array]]:
-    """(variables, batch) -> the task's metrics at prediction, {name: [batch]}."""
+def row_evaluator(
+    evaluation: RowEvaluation,
+    source: data.Source,
+    layout: Layout | None = None,
+    *,
+    batch_size: int,
+    resident: bool | None = None,
+) -> Measure:
+    """Numbers over a split that are reported of all its rows, on the host.
 
-    def metrics(variables, batch):
-        model_state = {name: value for name, value in variables.items() if name != "params"}
-        # Nothing is random at prediction: the key is there for the signature.
-        _, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False, {})
-        return dict(aux.metrics)
-
-    return metrics
+    Args: same as `evaluator`.
+    Returns: placed variables -> {name: float64 [*layout.shape]}.
+    Raises: same as `evaluator`.
+    """
+    layout = make_layout() if layout is None else layout
+    rows_of = map_examples(evaluation.rows, source, layout, batch_size=batch_size, resident=resident)
+    return lambda variables: _per_member(evaluation.report, rows_of(variables), layout.shape)
 
 
 def map_examples(
     function: Callable[[Variables, Batch], Mapping[str, jax.Array]],
     source: data.Source,
+    layout: Layout | None = None,
     *,
     batch_size: int,
     resident: bool | None = None,
@@ -63,64 +98,62 @@ def map_examples(
     Args:
       function: (variables, batch) -> {name: [batch, …]}; row i must depend on example i alone.
       source: the examples.
-      batch_size: how many at once, at most the number of examples.
-      resident: keep the examples on the device and run one compiled loop; None leaves it to their size.
-    Returns: variables -> {name: [len(source), …]}.
-    Raises: ValueError if `batch_size` is not positive or the split is empty.
+      layout: where the variables are; by default one device.
+      batch_size: number of examples at once.
+      resident: keep the examples on the devices; None decides by their size.
+    Returns: placed variables -> {name: [*layout.shape, len(source), …]}.
+    Raises: InputError if `batch_size` is not positive or the split is empty.
     """
-    batch_size = evaluation_batch(source, batch_size)
-    make = _resident if is_resident(source, resident) else _streaming
-    return make(function, source, batch_size)
-
-
-def evaluation_batch(source: data.Source, batch_size: int) -> int:
-    """How many examples of a split are looked at at once: `batch_size`, or all where there are fewer.
-
-    Raises: ValueError if `batch_size` is not positive or the split is empty.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    if not len(source):
-        raise ValueError(f"{source.name} has no {source.split} examples.")
-    return min(batch_size, len(source))
-
-
-def _resident(function: Callable, source: data.Source, batch_size: int):
-    examples = jax.tree.map(jnp.asarray, source.arrays())
-    # The last rows are filled up with the last example, and cut off again.
-    batches = -(-len(source) // batch_size)
-    index = np.minimum(np.arange(batches * batch_size), len(source) - 1).astype(np.int32)
-    index = index.reshape(batches, batch_size)
-
-    @jax.jit
-    def run(variables, examples, index):
-        def one(rows):
-            batch = {name: array[rows] for name, array in examples.items()}
-            return function(variables, batch | {"index": rows})
-
-        return jax.lax.map(one, index)
+    layout = make_layout() if layout is None else layout
+    batches = placed_batches(source, layout, batch_size, resident)
+    compiled = layout.compile(
+        lambda v, batch: (dict(function(v, batch)),), ("state", "batch"), ("batch",), donate=False
+    )
+    axis = len(layout.shape)
 
     def rows_of(variables):
-        stacked = run(variables, examples, index)
-        return {name: np.asarray(x).reshape(-1, *x.shape[2:])[: len(source)] for name, x in stacked.items()}
+        parts = [layout.unplace_batch(compiled(variables, batch)[0]) for batch in batches()]
+        whole = jax.tree.map(lambda *rows: np.concatenate(rows, axis), *parts)
+        return jax.tree.map(lambda rows: rows[(slice(None),) * axis + (slice(len(source)),)], whole)
 
     return rows_of
 
 
-def _streaming(function: Callable, source: data.Source, batch_size: int):
-    run = jax.jit(function)
+def placed_batches(
+    source: data.Source, layout: Layout, batch_size: int, resident: bool | None
+) -> Callable[[], Iterator[Any]]:
+    """All batches of a split on the devices of a layout, in order; kept there if the examples are to be resident.
 
-    def rows_of(variables: Any):
-        parts = []
+    The last batch is filled up with repetitions of its last example, whose "weight" is 0.
+
+    Raises: InputError if `batch_size` is not positive or the split is empty.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+    if not len(source):
+        raise InputError(f"{source.name} has no {source.split} examples.")
+    batch_size = -(-min(batch_size, len(source)) // layout.devices) * layout.devices
+
+    def read():
         for batch in data.in_order(source, batch_size=batch_size):
-            parts.append((run(variables, fill(batch, batch_size)), len(batch["index"])))
-        rows = [{name: np.asarray(x)[:kept] for name, x in out.items()} for out, kept in parts]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+            yield layout.place_batch(fill(batch, batch_size), 0)
 
-    return rows_of
+    if not is_resident(source, resident):
+        return read
+    kept = list(read())
+    return lambda: iter(kept)
 
 
 def fill(batch: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:
-    """A ragged batch, filled up with its last example."""
-    missing = batch_size - len(batch["index"])
-    return {name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()}
+    """A ragged batch, filled up with its last example; "weight" is 0 there."""
+    count = len(batch["index"])
+    weight = np.asarray(batch.get("weight", np.ones(count)), np.float32)
+    missing = batch_size - count
+    filled = {name: np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), "edge") for name, x in batch.items()}
+    return {**filled, "weight": np.pad(weight, (0, missing))}
+
+
+def _per_member(report: Callable, tree: Any, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Reports for each member, stacked: {name: float64 [*shape]}."""
+    reports = [report(jax.tree.map(lambda x, at=at: x[at], tree)) for at in np.ndindex(shape)]
+    return {name: np.array([each[name] for each in reports], np.float64).reshape(shape) for name in reports[0]}

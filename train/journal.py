@@ -1,8 +1,8 @@
-"""What a run tells while it goes on: a JSONL file, TensorBoard events and a progress bar.
+"""The records of a run in progress: a JSONL file, TensorBoard events and a progress bar.
 
-A journal is the loop's only way to be heard. Its records are plain numbers on the host, already waited for;
-writing them never touches a device. When a run resumes from a step, what was written after that step is cut off,
-so that the files of an interrupted run read like those of an uninterrupted one.
+The loop speaks through a journal alone. Its records are numbers on the host, already waited for, so that writing them
+never touches a device. Of a population they are those of the median member. When a run resumes from a step, the records
+after that step are cut off, so that the files of an interrupted run read like those of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,8 +33,8 @@ class Journal:
         """Opens a journal.
 
         Args:
-          folder: gets `metrics.jsonl` and `tensorboard/`; None writes no files.
-          console: where progress goes; None shows none.
+          folder: receives `metrics.jsonl` and `tensorboard/`; None writes no files.
+          console: shows the progress; None shows none.
         """
         self._folder = folder
         self._console = console
@@ -43,12 +44,12 @@ class Journal:
         self._bar = None
 
     def say(self, message: str) -> None:
-        """One line for the person who watches."""
+        """Prints one line."""
         if self._console is not None:
             self._console.print(message, highlight=False, soft_wrap=True)
 
     def begin(self, title: str, step: int, total_steps: int) -> None:
-        """Starts (or resumes) a run of `total_steps` at `step`; cuts off what was written after it."""
+        """Starts (or resumes) a run of `total_steps` at `step`; cuts off the records after it."""
         if self._folder is not None:
             path = self._folder / "metrics.jsonl"
             _keep_until(path, step)
@@ -71,24 +72,39 @@ class Journal:
             self._progress.start()
             self._bar = self._progress.add_task(title, total=total_steps, completed=step, note="")
 
-    def record(self, split: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Writes the values measured after `step` steps, of split "train" or "validation"."""
+    def record(self, split: str, step: int, epoch: float, values: Mapping[str, np.ndarray]) -> None:
+        """Writes the values [] or [members] measured after `step` steps, of split "train" or "validation"."""
+        numbers = summary(values)
         if self._file is not None:
             line: dict[str, Any] = {"split": split, "step": step, "epoch": round(epoch, 6)}
             # JSON knows no NaN; null keeps the line readable by every tool.
-            line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+            line |= {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             self._file.write(json.dumps(line) + "\n")
         if self._events is not None:
-            for name, value in values.items():
+            for name, value in numbers.items():
                 self._events.add_scalar(f"{name}/{split}", value, step)
 
-    def progress(self, step: int, note: str) -> None:
-        """Moves the bar to `step`."""
+    def end_epoch(self, epoch: Mapping[str, Any], epochs: int) -> None:
+        """Writes the validation of an epoch's record and says in one line how it went."""
+        if epoch["validation"]:
+            self.record("validation", epoch["step"], epoch["epoch"], epoch["validation"])
+        parts = [f"epoch {epoch['epoch']}/{epochs}"]
+        for split in ("train", "validation"):
+            shown = {name: value for name, value in epoch[split].items() if name in ("loss", "accuracy")}
+            numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in summary(shown).items())
+            parts += [f"{split} {numbers}"] if shown else []
+        self.say(" · ".join(parts))
+
+    def progress(self, step: int, loss: np.ndarray) -> None:
+        """Moves the bar to `step`, with the loss [] or [members] beside it."""
         if self._progress is not None and self._bar is not None:
+            note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary({"loss": loss}).items())
+            if loss.shape:
+                note += f", {np.isfinite(loss).sum()} of {loss.size} members"
             self._progress.update(self._bar, completed=step, note=note)
 
     def flush(self) -> None:
-        """Puts on disk what was recorded: called before a checkpoint, which stands for all records before it."""
+        """Forces the records to disk. Called before a checkpoint, which stands for all records before it."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -107,6 +123,16 @@ class Journal:
         if self._events is not None:
             self._events.close()
             self._events = None
+
+
+def summary(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """{name: number} of one run; of a population {name_median: the median of the members that are finite}."""
+    found = {}
+    for name, value in values.items():
+        finite = np.asarray(value)[np.isfinite(value)]
+        middle = float(np.median(finite)) if finite.size else math.nan
+        found[f"{name}_median" if np.ndim(value) else name] = middle
+    return found
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -1,37 +1,40 @@
 """The training loop: epochs, validation, checkpoints, early stopping, and the end of a diverging run.
 
-The loop holds no numbers of its own that matter: the parameters of a run are a function of the step function,
-the data and the seed, however the steps are grouped into calls, wherever the run was killed and resumed. It
-reads the metrics of one call only after it dispatched the next, so that devices never wait for it.
+One loop trains one state or a population of them: what is measured has the shape of the layout, () or [members], and
+every decision (best so far, patience, divergence) is taken for each member by itself. The loop holds no numbers of its
+own that matter: the parameters of a run are a function of the step function, the data and the seed, however the steps
+are grouped into calls, wherever the run was killed and resumed. It reads the metrics of one call only after it
+dispatched the next, so that devices never wait for it.
 """
 
 from __future__ import annotations
 
-import math
-import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..errors import InputError
+from ..tasks import Variables
 from .checkpoint import Checkpoints
 from .feed import Feed
 from .journal import Journal
-from .parallel import Layout
+from .layout import Layout
+from .progress import Progress
+from .signals import stop_requested
 from .state import State
-from .task import Variables
 
 SAVE_SECONDS = 10.0  # of short epochs not each is saved: writing would take longer than training
 CALL_SECONDS = 0.5  # how long one call should take: progress moves, and the cost of a call stays invisible
 
 
 class Diverged(ArithmeticError):
-    """The loss, a gradient or a parameter is no longer finite."""
+    """The loss, a gradient or a parameter is no longer finite, of every member."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,33 +45,39 @@ class Stopped(KeyboardInterrupt):
 class Fitted:
     """What a run of `fit` ends with.
 
-    state: the last state, logical.
-    best: what to predict with: the variables of the best validation, or the last ones where there was none.
-    best_step: their step.
-    epochs: one record per epoch: {"epoch", "step", "train": {metric: mean over the epoch's minibatches},
-      "validation": {metric: mean}}.
-    stopped_early: whether patience ran out.
+    Numbers have the shape of the layout: [] for one run, [members] for a population.
     """
 
     state: State
+    """The last state; of a population, stacked."""
     best: Variables
-    best_step: int
+    """Variables to predict with: those of the best validation or, without validation, the last ones."""
+    best_epoch: np.ndarray
+    """int: the epoch of the best validation, from 1; 0 if there was none."""
     epochs: tuple[Mapping[str, Any], ...]
-    stopped_early: bool
+    """One record per epoch: {"epoch", "step", "train": {metric: mean over the epoch}, "validation": {metric: mean}}. A
+    member that diverged or stopped has NaN from there on."""
+    diverged_at: np.ndarray
+    """int: the step that could not be taken, or -1."""
+    stopped_early: np.ndarray
+    """bool: whether patience ran out."""
 
-    @property
-    def best_epoch(self) -> Mapping[str, Any]:
-        return next(epoch for epoch in self.epochs if epoch["step"] == self.best_step)
+    def at_best(self, split: str, metric: str) -> np.ndarray:
+        """float64: a metric ("train" or "validation") of the best epoch; NaN if there was none."""
+        values = np.stack([epoch[split][metric] for epoch in self.epochs])
+        row = np.maximum(self.best_epoch - self.epochs[0]["epoch"], 0)
+        chosen = np.take_along_axis(values, row[None], axis=0)[0]
+        return np.where(self.best_epoch > 0, chosen, np.nan)
 
 
 def fit(
     state: State,
     feed: Feed,
-    where: Layout,
+    layout: Layout,
     *,
     epochs: int,
-    validate: Callable[[Variables], Mapping[str, float]] | None = None,
-    better: Callable[[Mapping[str, float]], tuple[float, ...]] = lambda validation: (-validation["loss"],),
+    validate: Callable[[Variables], Mapping[str, np.ndarray]] | None = None,
+    better: Callable[[Mapping[str, Any]], tuple[Any, ...]] = lambda validation: (-validation["loss"],),
     patience: int | None = None,
     checkpoints: Checkpoints | None = None,
     checkpoint_every: int | None = None,
@@ -79,64 +88,70 @@ def fit(
     """Trains for a number of epochs, or goes on from the newest checkpoint.
 
     Args:
-      state: logical state at step 0; or, in a run of several stages, that of the stage before.
+      state: the state at step 0 or, in a run of several stages, that of the stage before; of a population, stacked.
       feed: takes the steps.
-      where: the feed's layout.
-      epochs: passes through the training examples.
-      validate: variables -> metrics on the validation split, called after every epoch; None for no validation.
-      better: validation metrics -> score, a tuple that is compared from left to right; the highest is the
-        best, the first of equals.
-      patience: stop after this many epochs without a better score; None never stops early.
-      checkpoints: where states are saved: after an epoch that is the best so far or the last, and after any other
-        when `SAVE_SECONDS` have passed; None saves nothing and can't resume.
-      checkpoint_every: save after this many steps too, whatever the time.
-      log_every: record the training metrics of every such step; None for about 2,000 records a run.
-      journal: is told what happens.
-      title: of the progress bar.
+      layout: the feed's layout.
+      epochs: number of passes through the training examples.
+      validate: placed variables -> {metric: [*layout.shape]} on the validation split (`evaluator`), called after every
+        epoch; None for no validation.
+      better: validation metrics -> score, a tuple that is compared from left to right; the highest is the best, the
+        first of equals.
+      patience: number of epochs without a better score after which a member stops; None never stops early.
+      checkpoints: where states are saved: after the last epoch, and after others if `SAVE_SECONDS` have passed. The
+        best variables so far are saved with them. None saves nothing and cannot resume.
+      checkpoint_every: number of steps after which to save too, whatever the time.
+      log_every: number of steps between two records of the training metrics; None for about 2,000 records a run.
+      journal: receives records and messages. Of a population it gets the median member.
+      title: title of the progress bar.
     Returns: `Fitted`.
-    Raises: ValueError for numbers out of range; `Diverged` with the step, after which the checkpoints before it
-      are whole; `Stopped` after SIGINT or SIGTERM, with the state saved.
+    Raises: InputError for numbers out of range; `Diverged` once no member is left that could go on, with the step, and
+      with whole checkpoints before it; `Stopped` after SIGINT or SIGTERM, with the state saved.
     """
     check_counts(epochs=epochs, patience=patience, checkpoint_every=checkpoint_every, log_every=log_every)
     journal = journal or Journal()
-    per_epoch = feed.steps_per_epoch
-    total = epochs * per_epoch
+    per_epoch, total = feed.steps_per_epoch, epochs * feed.steps_per_epoch
     log_every = log_every or max(1, total // 2000)
+    is_finite = layout.compile(lambda v: (_all_finite(v),), ("state",), ("members",), donate=False)
+    select = layout.compile(_select, ("state", "state", "members"), ("state",), donate=False)
 
-    restored = checkpoints.restore(state) if checkpoints else None
-    progress = _Progress.from_record(restored.record if restored else {})
-    step = restored.step if restored else 0
-    if restored and step > int(state.step):
+    start = {"state": state, "best": state.variables if validate else None}
+    restored = checkpoints.restore(start) if checkpoints else None
+    progress = Progress.of_record(layout.shape, restored.record if restored else {})
+    step = restored.step if restored else int(np.max(state.step))
+    if restored and step > int(np.max(state.step)):
         journal.say(f"Resuming after step {step} of {total}.")
-    placed = where.place_state(restored.state if restored else state)
-    best_variables = None  # kept on the host where no checkpoint holds it
+    start = restored.tree if restored else start
+    placed = layout.stop(layout.place_state(start["state"]), progress.ended)
+    best = layout.place_variables(start["best"]) if validate else None
     pending: list[tuple[int, Callable]] = []
 
-    def read_oldest() -> dict[str, np.ndarray]:
+    def read_oldest() -> None:
         first, read = pending.pop(0)
         rows = read()
-        _require_finite(rows, first, checkpoints)
-        progress.add(rows)
-        count = len(rows["loss"])
-        for i in range(-(first + 1) % log_every, count, log_every):
-            values = {name: float(row[i]) for name, row in rows.items()}
-            journal.record("train", first + i + 1, (first + i + 1) / per_epoch, values)
-        journal.progress(first + count, f"loss {rows['loss'][-1]:.3f}")
-        return rows
+        progress.add(first, rows)
+        if progress.none_left:
+            raise _diverged(progress, checkpoints, rows)
+        values = {name: mean.value for name, mean in rows.items()}
+        for i in range(-(first + 1) % log_every, len(values["loss"]), log_every):
+            at = {name: value[i] for name, value in values.items()}
+            journal.record("train", first + i + 1, (first + i + 1) / per_epoch, at)
+        journal.progress(first + len(values["loss"]), values["loss"][-1])
 
     def save() -> None:
         if checkpoints:
-            logical = where.logical(placed)
-            if not _all_finite(logical.params):
-                raise _diverged(step, checkpoints)
+            finite = np.asarray(layout.unplace(is_finite(layout.variables(placed))[0]))
+            progress.diverge(step, ~finite)
+            if progress.none_left:
+                raise _diverged(progress, checkpoints)
             journal.flush()
-            checkpoints.save(logical, progress.record(), progress.best_step)
+            content = {"state": layout.state(placed), "best": layout.unplace(best) if validate else None}
+            checkpoints.save(step, content, progress.record())
 
     journal.begin(title, step, total)
     try:
         with stop_requested() as stop:
             count, saved_at = 1, time.perf_counter()
-            while step < total and not progress.out_of_patience(patience):
+            while step < total and not progress.ended.all():
                 count = min(count, feed.most, per_epoch - step % per_epoch)
                 if checkpoint_every:
                     count = min(count, checkpoint_every - step % checkpoint_every)
@@ -147,26 +162,26 @@ def fit(
                 if len(pending) > 1:
                     read_oldest()
                 # One call behind, the time between two calls is that of the slower of device and host.
-                seconds = time.perf_counter() - began
-                count = next_count(count, seconds)
+                count = next_count(count, time.perf_counter() - began)
 
-                epoch_ends, stopping = step % per_epoch == 0, stop()
-                saving = stopping or bool(checkpoint_every and step % checkpoint_every == 0)
-                if saving or epoch_ends:
+                saving = bool(checkpoint_every and step % checkpoint_every == 0)
+                if step % per_epoch == 0:
                     while pending:
                         read_oldest()
-                if epoch_ends:
-                    variables = where.logical(placed).variables
+                    variables = layout.variables(placed)
                     validation = dict(validate(variables)) if validate else {}
-                    improved = progress.end_epoch(step, per_epoch, validation, better)
-                    if improved and checkpoints is None:
-                        best_variables = jax.tree.map(lambda x: np.array(x, copy=True), variables)
-                    if validation:
-                        journal.record("validation", step, step / per_epoch, validation)
-                    journal.say(_epoch_line(progress.epochs[-1], epochs))
-                    saving |= improved or step == total or progress.out_of_patience(patience)
+                    improved, tired = progress.end_epoch(step, per_epoch, validation, better, patience)
+                    if improved.any():
+                        (best,) = select(best, variables, layout.place_members(improved))
+                    if tired.any():
+                        placed = layout.stop(placed, tired)
+                    journal.end_epoch(progress.epochs[-1], epochs)
+                    saving |= step == total or bool(progress.ended.all())
                     saving |= time.perf_counter() - saved_at >= SAVE_SECONDS
-                if saving:
+                stopping = stop()  # also asked for within the validation, which may take long
+                if saving or stopping:
+                    while pending:
+                        read_oldest()
                     save()
                     saved_at = time.perf_counter()
                 if stopping and step < total:
@@ -176,134 +191,52 @@ def fit(
             checkpoints.wait()
         journal.end()
 
-    last = where.logical(placed)
-    if checkpoints and progress.best_step is not None:
-        found = checkpoints.restore(state, progress.best_step)
-        found = found if found and found.step == progress.best_step else checkpoints.restore(state)
-        assert found is not None  # the last state was saved a moment ago
-        best_step, best_variables = found.step, found.state.variables
-    else:
-        best_step = progress.best_step or step
-        best_variables = best_variables if best_variables is not None else last.variables
-    return Fitted(last, best_variables, best_step, tuple(progress.epochs), step < total)
-
-
-def check_counts(**counts: int | None) -> None:
-    """Raises ValueError unless each number, where there is one, is at least 1."""
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1.")
-
-
-def next_count(count: int, seconds: float) -> int:
-    """How many steps the next call should take, where `count` took `seconds`: about `CALL_SECONDS`, at most doubled."""
-    return max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
-
-
-class _Progress:
-    """What the loop must remember beside the state: goes into each checkpoint's record and comes back."""
-
-    def __init__(self, epochs: list, sums: dict[str, float], best_step: int | None, best_score: list[float] | None):
-        self.epochs = epochs
-        self.best_step = best_step
-        self._best_score = best_score
-        self._sums = sums  # of the training metrics since the epoch began; "steps" counts them
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> _Progress:
-        return cls(
-            list(record.get("epochs", [])),
-            dict(record.get("sums", {})),
-            record.get("best_step"),
-            record.get("best_score"),
-        )
-
-    def record(self) -> dict[str, Any]:
-        return {
-            "epochs": self.epochs,
-            "sums": self._sums,
-            "best_step": self.best_step,
-            "best_score": self._best_score,
-        }
-
-    def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Adds the metrics of some steps to the running epoch; one by one, so that grouping changes no bit."""
-        for values in zip(*rows.values(), strict=True):
-            for name, value in zip(rows, values, strict=True):
-                self._sums[name] = self._sums.get(name, 0.0) + float(value)
-            self._sums["steps"] = self._sums.get("steps", 0.0) + 1
-
-    def end_epoch(self, step: int, per_epoch: int, validation: dict[str, float], better: Callable) -> bool:
-        """Closes an epoch; whether it is the best so far."""
-        steps = self._sums.pop("steps")
-        train = {name: value / steps for name, value in self._sums.items()}
-        self._sums = {}
-        self.epochs.append({"epoch": step // per_epoch, "step": step, "train": train, "validation": validation})
-        if not validation:
-            return False
-        score = [float(part) for part in better(validation)]
-        improved = all(map(math.isfinite, score)) and (self._best_score is None or score > self._best_score)
-        if improved:
-            self.best_step, self._best_score = step, score
-        return improved
-
-    def out_of_patience(self, patience: int | None) -> bool:
-        """Whether the last `patience` epochs brought nothing better."""
-        if patience is None or self.best_step is None:
-            return False
-        since = [epoch for epoch in self.epochs if epoch["step"] > self.best_step]
-        return len(since) >= patience
-
-
-def _epoch_line(epoch: Mapping[str, Any], epochs: int) -> str:
-    parts = [f"epoch {epoch['epoch']}/{epochs}"]
-    for split in ("train", "validation"):
-        shown = {name: value for name, value in epoch[split].items() if name in ("loss", "accuracy")}
-        parts += [split + " " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items())] if shown else []
-    return " · ".join(parts)
-
-
-def _require_finite(rows: Mapping[str, np.ndarray], first: int, checkpoints: Checkpoints | None) -> None:
-    """Raises `Diverged` at the first step whose loss or gradient is not finite."""
-    finite = np.isfinite(rows["loss"]) & np.isfinite(rows["gradient_norm"])
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        raise _diverged(first + bad + 1, checkpoints, float(rows["learning_rate"][bad]))
-
-
-def _diverged(step: int, checkpoints: Checkpoints | None, learning_rate: float | None = None) -> Diverged:
-    kept = checkpoints.steps() if checkpoints else []
-    rate = f" at learning rate {learning_rate:.3g}" if learning_rate is not None else ""
-    last = f"the last good checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint yet"
-    return Diverged(
-        f"Training diverged: loss or gradient is not finite in step {step}{rate}; {last}. Try a lower learning rate."
+    last = layout.state(placed)
+    return Fitted(
+        state=last,
+        best=last.variables if best is None or not progress.best_epoch.any() else layout.unplace(best),
+        best_epoch=progress.best_epoch,
+        epochs=tuple(progress.epochs),
+        diverged_at=progress.diverged_at,
+        stopped_early=progress.stopped_early,
     )
 
 
-@jax.jit
-def _all_finite(tree) -> jax.Array:
+def check_counts(**counts: int | None) -> None:
+    """Raises InputError unless each number, if there is one, is at least 1."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1.")
+
+
+def next_count(count: int, seconds: float) -> int:
+    """The number of steps of the next call, if `count` took `seconds`: about `CALL_SECONDS`, at most doubled."""
+    return max(1, count * 2 if seconds < CALL_SECONDS / 2 else int(count * CALL_SECONDS / seconds))
+
+
+def _select(old: Any, new: Any, chosen: jax.Array) -> tuple[Any]:
+    """The new variables if chosen, else the old ones, in memory of their own: the next step takes that of `new`."""
+    return (jax.tree.map(partial(jnp.where, chosen), new, old),)
+
+
+def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
 
 
-@contextmanager
-def stop_requested():
-    """Yields a function that tells whether SIGINT or SIGTERM came; a second one ends the process as usual."""
-    requested = False
-    before = {}
-
-    def note(number, frame):
-        nonlocal requested
-        requested = True
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:
-        before.clear()  # not in the main thread, where signals can't be handled
-    try:
-        yield lambda: requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _diverged(progress: Progress, checkpoints: Checkpoints | None, rows: Mapping[str, Any] | None = None) -> Diverged:
+    kept = checkpoints.steps() if checkpoints else []
+    last = f"the last good checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint yet"
+    step, first, members = int(progress.diverged_at.max()), progress.diverged_at.min(), progress.diverged_at.size
+    if progress.diverged_at.shape:
+        return Diverged(
+            f"All {members} members diverged, the first in step {first + 1}, the last in step {step + 1}; {last}. Try "
+            "lower learning rates."
+        )
+    rate = ""
+    if rows is not None:
+        values = rows["learning_rate"].value
+        rate = f" at learning rate {float(values[step - progress.step + len(values)]):.3g}"
+    return Diverged(
+        f"Training diverged: loss, gradient or a parameter is not finite in step {step + 1}{rate}; {last}. Try a lower "
+        "learning rate."
+    )

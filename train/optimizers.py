@@ -1,8 +1,8 @@
 """First-order optimizer chains: (learning rate, hyperparameters) -> optax transformation.
 
-The rate is a scalar, perhaps traced: `make_step` evaluates the schedule at the state's step and builds the
-chain inside the compiled step. So no schedule hides a counter in the optimizer's state, and a population can
-give every member its own rate.
+The rate is a scalar that may be traced: `make_step` evaluates the schedule at the step of the state and builds the
+chain inside the compiled step. So no schedule hides a counter in the optimizer's state, and every member of a
+population can have its own rate.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ..errors import InputError
 from . import second_order
 
 Scalar = float | jax.Array
@@ -31,14 +32,22 @@ def sgd(
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
-    The decay is the classical one: λθ joins the gradient before the momentum, as in He et al. 2015.
+    Weight decay is the classical one: λθ is added to the gradient before the momentum, as in He et al. 2015.
 
     Args:
-      learning_rate: α ≥ 0, may be traced.
-      momentum: decay of the velocity, in [0, 1), may be traced.
-      nesterov: look ahead along the velocity.
-      weight_decay: λ ≥ 0 of the parameters in `decay_mask`, may be traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      learning_rate: α ≥ 0. May be traced.
+      momentum: decay of the velocity, in [0, 1). May be traced.
+      nesterov: whether to look ahead along the velocity.
+      weight_decay: λ ≥ 0, for the parameters in `decay_mask`. May be traced.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive.
+
+    >>> optimizer, params = sgd(0.1, momentum=0.0, weight_decay=0.5), {"kernel": jnp.array(2.0), "bias": jnp.array(2.0)}
+    >>> gradients = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
+    >>> updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    >>> print(updates["kernel"], updates["bias"])  # −0.1 (1 + 0.5 · 2); a bias is not decayed
+    -0.2 -0.1
     """
     return optax.chain(
         _clip(clip_norm),
@@ -57,15 +66,17 @@ def adamw(
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); with λ = 0, Adam (Kingma & Ba 2015).
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019). With λ = 0 it is Adam (Kingma & Ba 2015).
 
     Args:
-      learning_rate: α ≥ 0, may be traced; it scales the decay too.
-      b1: decay of the first moment.
-      b2: decay of the second moment.
-      eps: added to the root of the second moment.
-      weight_decay: λ ≥ 0 of the parameters in `decay_mask`, may be traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      learning_rate: α ≥ 0; it scales the weight decay too. May be traced.
+      b1: decay of the first moment. May be traced.
+      b2: decay of the second moment. May be traced.
+      eps: added to the root of the second moment. May be traced.
+      weight_decay: λ ≥ 0, for the parameters in `decay_mask`. May be traced.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
         _clip(clip_norm),
@@ -78,7 +89,7 @@ def adamw(
 def adagrad(
     learning_rate: Scalar,
     *,
-    initial_accumulator: Scalar = 0.1,
+    initial_accumulator_value: Scalar = 0.1,
     eps: Scalar = 1e-7,
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
@@ -86,16 +97,18 @@ def adagrad(
     """AdaGrad: θ ← θ − α g / √(a + Σ g² + ε) (Duchi, Hazan & Singer 2011, figure 1, diagonal).
 
     Args:
-      learning_rate: α ≥ 0, may be traced.
-      initial_accumulator: a ≥ 0, may be traced.
-      eps: ε > 0, may be traced.
-      weight_decay: λ ≥ 0; λθ joins the gradient first. May be traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      learning_rate: α ≥ 0. May be traced.
+      initial_accumulator_value: a ≥ 0. May be traced.
+      eps: ε > 0. May be traced.
+      weight_decay: λ ≥ 0; λθ is added to the gradient first. May be traced.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
         _clip(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
-        optax.scale_by_rss(initial_accumulator, eps),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_rss(initial_accumulator_value, eps),  # pyright: ignore[reportArgumentType]
         optax.scale_by_learning_rate(learning_rate),
     )
 
@@ -108,14 +121,16 @@ def rmsprop(
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """RMSProp: v ← ρv + (1 − ρ)g²; θ ← θ − α g / (√v + ε) (Tieleman & Hinton 2012, lecture 6.5), as in PyTorch.
+    """RMSProp as in PyTorch: v ← ρv + (1 − ρ)g²; θ ← θ − α g / (√v + ε) (Tieleman & Hinton 2012, lecture 6.5).
 
     Args:
-      learning_rate: α ≥ 0, may be traced.
-      decay: ρ in [0, 1), may be traced.
-      eps: ε > 0, may be traced.
-      weight_decay: λ ≥ 0; λθ joins the gradient first. May be traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      learning_rate: α ≥ 0. May be traced.
+      decay: ρ in [0, 1). May be traced.
+      eps: ε > 0. May be traced.
+      weight_decay: λ ≥ 0; λθ is added to the gradient first. May be traced.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
         _clip(clip_norm),
@@ -135,17 +150,19 @@ def adam(
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015, algorithm 1); with `nesterov`, Nadam (Dozat 2016).
+    """Adam (Kingma & Ba 2015, algorithm 1). With `nesterov` it is Nadam (Dozat 2016).
 
     Args:
-      learning_rate: α ≥ 0, may be traced.
-      b1: decay of the first moment, may be traced.
-      b2: decay of the second moment, may be traced.
-      eps: added to the root of the second moment, may be traced.
-      nesterov: look ahead along the first moment.
-      weight_decay: λ ≥ 0; λθ joins the gradient first, and so is scaled by the moments, unlike in `adamw`. May be
+      learning_rate: α ≥ 0. May be traced.
+      b1: decay of the first moment. May be traced.
+      b2: decay of the second moment. May be traced.
+      eps: added to the root of the second moment. May be traced.
+      nesterov: whether to look ahead along the first moment.
+      weight_decay: λ ≥ 0; λθ is added to the gradient first, so, unlike in `adamw`, the moments scale it. May be
         traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
         _clip(clip_norm),
@@ -164,16 +181,17 @@ def newton_cg(
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Truncated Newton: θ ← θ − α p, where conjugate gradients solve (H + λ + μ) p = g + λθ; `scale_by_newton_cg`.
+    """Truncated Newton: θ ← θ − α p, where conjugate gradients solve (H + λ + μ) p = g + λθ; see `scale_by_newton_cg`.
 
     Args:
-      learning_rate: α ≥ 0, may be traced; 1 is Newton's own step.
-      damping: μ ≥ 0, may be traced.
-      cg_steps: most products with the Hessian a step.
-      tolerance: τ ≥ 0, how roughly p may solve the system, relative to ‖g‖; 0 for as well as `cg_steps` allow. May be
-        traced.
-      weight_decay: λ ≥ 0, a part of the objective: in the gradient and in the Hessian. May be traced.
+      learning_rate: α ≥ 0; 1 gives the step of Newton's method. May be traced.
+      damping: μ ≥ 0. May be traced.
+      cg_steps: the most products with the Hessian per step.
+      tolerance: τ ≥ 0, the residual at which the solver stops, relative to ‖g‖; 0 to use all `cg_steps`. May be traced.
+      weight_decay: λ ≥ 0, a part of the objective, so it enters the gradient and the Hessian. May be traced.
       clip_norm: largest norm of the whole step p; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm` is not positive, or if `cg_steps` < 1.
     """
     return optax.chain(
         second_order.scale_by_newton_cg(
@@ -199,17 +217,19 @@ def shampoo(
     weight_decay: Scalar = 0.0,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Blocked Shampoo, grafted on RMSProp, with momentum and decoupled decay; `second_order.scale_by_shampoo`.
+    """Blocked Shampoo (`second_order.scale_by_shampoo`), grafted on RMSProp, with momentum and decoupled weight decay.
 
     Args:
-      learning_rate: α ≥ 0, may be traced; of the size that suits Adam, thanks to the grafting.
-      momentum: decay of the velocity, in [0, 1), may be traced.
-      b2: decay of the statistics, may be traced.
-      eps: ridge, relative to the largest eigenvalue, may be traced.
+      learning_rate: α ≥ 0. Because of the grafting, rates that suit Adam suit it too. May be traced.
+      momentum: decay of the velocity, in [0, 1). May be traced.
+      b2: decay of the statistics. May be traced.
+      eps: ridge, relative to the largest eigenvalue. May be traced.
       block_size: largest side of a block.
-      update_every: steps between two computations of the inverse roots; saves nothing under `vmap`.
+      update_every: number of steps between two computations of the inverse roots. It saves nothing under `vmap`.
       weight_decay: λ ≥ 0, decoupled as in `adamw`. May be traced.
-      clip_norm: largest global gradient norm, applied first; None for no clipping.
+      clip_norm: largest global norm of the gradient, applied first; None for no clipping.
+    Returns: the optax transformation.
+    Raises: InputError if `clip_norm`, `block_size` or `update_every` is not positive.
     """
     return optax.chain(
         _clip(clip_norm),
@@ -220,8 +240,6 @@ def shampoo(
     )
 
 
-# name -> (learning rate, momentum, weight_decay, clip_norm) -> transformation. `momentum` is the decay of the first
-# moment for the Adams, and is not looked at by those that have none.
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": lambda rate, momentum, **common: sgd(rate, momentum=0.0, **common),
     "momentum": lambda rate, momentum, **common: sgd(rate, momentum=momentum, **common),
@@ -234,9 +252,12 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "newton_cg": lambda rate, momentum, **common: newton_cg(rate, **common),
     "shampoo": lambda rate, momentum, **common: shampoo(rate, momentum=momentum, **common),
 }
+"""name -> (learning rate, momentum, weight_decay, clip_norm) -> transformation.
+
+For Adam and its variants `momentum` is the decay of the first moment. Optimizers without momentum ignore it."""
 
 
-IMPROVEMENT = 1e-4  # least relative fall of a loss that counts, as by default in optax and in PyTorch
+IMPROVEMENT = 1e-4  # a fall of the loss counts from this share on, as by default in optax and in PyTorch
 
 
 def reduce_on_plateau(
@@ -244,47 +265,48 @@ def reduce_on_plateau(
     *,
     factor: float = 0.1,
     patience: int = 3,
-    steps_per_value: int = 1,
+    accumulation_size: int = 1,
     cooldown: int = 0,
     min_scale: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose rate is multiplied by `factor` whenever the loss no longer improves.
+    """Wraps an optimizer so that its rate is multiplied by `factor` whenever the loss no longer improves.
 
-    The schedule that depends on more than the step: its state is part of the optimizer's. It watches the training
-    loss, which `make_step` hands to every optimizer, averaged over `steps_per_value` steps. It improves if it falls by
-    more than 0.01 % of its size, whatever its sign; by optax's own rule a constant negative loss always improves.
+    This schedule depends on more than the step, so its state is part of the optimizer's. It watches the training loss,
+    which `make_step` passes to every optimizer, averaged over `accumulation_size` steps. An improvement is a fall by
+    more than 0.01 % of the size of the loss, whatever its sign. (By optax's own rule, a constant negative loss always
+    improves.)
 
     Args:
-      optimizer: what is slowed down.
+      optimizer: the optimizer to slow down.
       factor: in (0, 1).
-      patience: values without improvement before the rate falls, at least 1.
-      steps_per_value: steps averaged into one value; those of an epoch make patience count epochs.
-      cooldown: values after a fall in which none is counted.
-      min_scale: in [0, 1); the product of all factors stays at or above it.
-    Returns: a transformation whose update needs `value=`, the loss.
-    Raises: ValueError for numbers out of range, and from `update` without a value.
+      patience: number of values without improvement before the rate falls, at least 1.
+      accumulation_size: number of steps averaged into one value. With the steps of an epoch, `patience` counts epochs.
+      cooldown: number of values after a fall that are not counted.
+      min_scale: in [0, 1), lower limit of the product of all factors.
+    Returns: a transformation whose `update` needs `value=`, the loss.
+    Raises: InputError for numbers out of range, and from `update` without a value.
     Source: `optax.contrib.reduce_on_plateau`; the lecture's "adaptive to plateaus".
     """
     if not 0 < factor < 1:
-        raise ValueError(f"factor is {factor}; it must be greater than 0 and less than 1.")
+        raise InputError(f"factor is {factor}; it must be greater than 0 and less than 1.")
     for name, value, least in (
         ("patience", patience, 1),
-        ("steps_per_value", steps_per_value, 1),
+        ("accumulation_size", accumulation_size, 1),
         ("cooldown", cooldown, 0),
     ):
         if value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}.")
+            raise InputError(f"{name} is {value}; it must be at least {least}.")
     if not 0 <= min_scale < 1:
-        raise ValueError(f"min_scale is {min_scale}; it must be at least 0 and less than 1.")
+        raise InputError(f"min_scale is {min_scale}; it must be at least 0 and less than 1.")
     plateau = optax.contrib.reduce_on_plateau(
-        factor, patience, rtol=IMPROVEMENT, accumulation_size=steps_per_value, cooldown=cooldown, min_scale=min_scale
+        factor, patience, rtol=IMPROVEMENT, accumulation_size=accumulation_size, cooldown=cooldown, min_scale=min_scale
     )
 
     def update(updates, state: Any, params=None, *, value=None, **extra):
         if value is None:
-            raise ValueError("A plateau needs a metric: call update(…, value=loss).")
-        # optax wants less than (1 − r)·best, which lies above a negative best. It is shown the best for which this is
-        # best − r·|best|, and given the true one back where nothing improved.
+            raise InputError("A plateau needs a metric: call update(…, value=loss).")
+        # optax asks for less than (1 − r)·best, which is above best if best is negative. So it gets a changed best, for
+        # which this is best − r·|best|. Where nothing improved, the true best is put back.
         best = state.best_value
         shown = jnp.where(best < 0, best * (1 + IMPROVEMENT) / (1 - IMPROVEMENT), best)
         after: Any
@@ -294,14 +316,23 @@ def reduce_on_plateau(
     return optax.chain(optimizer, optax.GradientTransformationExtraArgs(plateau.init, update))
 
 
-# With a transformer's tables of positions and its class token, as in timm: they are added to activations as biases are.
+# As in timm, these include a transformer's position embeddings and class token, which are added to activations, like
+# biases.
 NOT_DECAYED = frozenset({"bias", "patch_bias", "scale", "pos_embed", "cls_token"})
 
 
 def decay_mask(params: Any) -> Any:
-    """True where weight decay applies: all but biases, scales of normalisations, learned positions and class tokens.
+    """True where weight decay applies: not to biases, scales of normalizations, learned positions and class tokens.
 
-    By name and not by rank, since the parameters of scanned blocks carry one axis more. What has no name is decayed.
+    It goes by name and not by rank, because the parameters of scanned blocks have one more axis. Parameters without a
+    name are decayed.
+
+    Args:
+      params: the parameters, any pytree.
+    Returns: a tree of bools of the same structure.
+
+    >>> decay_mask({"dense": {"kernel": 1.0, "bias": 1.0}})
+    {'dense': {'bias': False, 'kernel': True}}
     """
 
     def decayed(path, _):
@@ -314,5 +345,5 @@ def _clip(clip_norm: float | None) -> optax.GradientTransformation:
     if clip_norm is None:
         return optax.identity()
     if clip_norm <= 0:
-        raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or None for no clipping.")
+        raise InputError(f"clip_norm is {clip_norm}; it must be positive, or None for no clipping.")
     return optax.clip_by_global_norm(clip_norm)

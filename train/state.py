@@ -14,8 +14,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from ..tasks import Game, Task
 from .optimizers import MakeOptimizer
-from .task import Task
 
 
 @flax.struct.dataclass
@@ -47,7 +47,7 @@ class State:
 
 
 def create_state(
-    task: Task,
+    task: Task | Game,
     make_optimizer: MakeOptimizer,
     key: jax.Array,
     hyper: Mapping[str, float | jax.Array],
@@ -57,7 +57,7 @@ def create_state(
     """The state at step 0: a pure function of the key and the hyperparameters.
 
     Args:
-      task: says how variables begin.
+      task: has the initial variables.
       make_optimizer: (learning rate, hyper) -> optax transformation; only its `init` is used here.
       key: typed PRNG key [], split into one for the variables and one for the run.
       hyper: name -> scalar.
@@ -80,11 +80,11 @@ def create_state(
 
 
 def compile_create(
-    task: Task, make_optimizer: MakeOptimizer, *, ema: bool = False
+    task: Task | Game, make_optimizer: MakeOptimizer, *, ema: bool = False
 ) -> Callable[[jax.Array, Mapping[str, float | jax.Array]], State]:
     """`create_state` as one compiled function of (key, hyper), quickly compiled where it runs once and is no work.
 
-    On a CPU initialisers take longer to optimise than to run: without optimisation a ResNet-8 compiles in 0.7 s and not
+    On a CPU initializers take longer to optimize than to run: without optimization a ResNet-8 compiles in 0.7 s and not
     in 2.6 s, and takes 8 ms and not 1 ms. (Their values differ in the last bit.)
     """
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

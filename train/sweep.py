@@ -1,7 +1,7 @@
 """The single-pass learning-rate range test: one short run whose rate grows every step.
 
-Only the run lives here; what its curve says is `metrics.range_test`'s to tell. The run begins from a state of
-its own and returns none, so that the training after it is the same as without it.
+Only the run lives here; `metrics.range_test` analyzes its curve. The run starts from a state of its own and returns
+none, so that the training after it is the same as without it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from .feed import Feed
 from .journal import Journal
 
@@ -27,18 +28,18 @@ def sweep(
     """Runs a range test until its last rate or until the loss diverges.
 
     Args:
-      placed: state at step 0, on the feed's layout, which is donated; of one run or of a population.
-      feed: takes the steps; its step was made with a schedule that grows, `schedules.exponential_sweep`.
-      steps: how many rates.
-      stop_factor: stop once, of every member, the mean loss of `STEPS_PER_CALL` steps is not finite or exceeds
-        this multiple of its lowest such mean so far.
-      journal: is told how far it is.
-    Returns: float32 [at most steps], or [at most steps, members] of a population: the minibatch loss before each
-      update. Ends with what was seen of the divergence.
-    Raises: ValueError if `steps` < 1.
+      placed: placed state at step 0, which is donated; of one run or of a population.
+      feed: takes the steps; its step has a growing schedule, `schedules.exponential_sweep`.
+      steps: number of rates.
+      stop_factor: the test stops once, for every member, the mean loss of `STEPS_PER_CALL` steps is not finite or
+        exceeds this multiple of its lowest such mean so far.
+      journal: shows the progress.
+    Returns: float32 [at most steps, *layout.shape]: the minibatch loss before each update. It ends with the first
+      losses of the divergence.
+    Raises: InputError if `steps` < 1.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1.")
+        raise InputError(f"steps is {steps}; it must be at least 1.")
     journal = journal or Journal()
     losses: list[np.ndarray] = []
     lowest: Any = np.inf
@@ -50,8 +51,8 @@ def sweep(
             placed, read = feed.advance(placed, step, count)
             rows = read()
             step += count
-            losses.append(rows["loss"])
-            journal.progress(step, f"loss {np.median(losses[-1][-1]):.3g}")
+            losses.append(np.asarray(rows["loss"].value))
+            journal.progress(step, losses[-1][-1])
             mean = np.mean(np.concatenate(losses)[-STEPS_PER_CALL:], axis=0)
             if np.all(~np.isfinite(mean) | (mean > stop_factor * lowest)):
                 break

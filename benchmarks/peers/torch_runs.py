@@ -21,14 +21,24 @@ def model_of(kind, shape):
     height, width, channels = shape
     if kind == "mlp":
         return nn.Sequential(
-            nn.Flatten(), nn.Linear(height * width * channels, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(height * width * channels, 128),
+            nn.ReLU(),
+            nn.Linear(128, 128),
+            nn.ReLU(),
             nn.Linear(128, 10),
-        )  # fmt: skip
+        )
     pooled = (height // 4) * (width // 4) * 32
     return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(pooled, 10),
-    )  # fmt: skip
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(pooled, 10),
+    )
 
 
 def train(kind, images, labels, rate, seed, steps, batch, compiled):

@@ -52,7 +52,7 @@ def test_an_order_of_numbers_out_of_range_is_refused(arguments):
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_a_stream_is_what_gathering_by_hand_gives_across_epochs(digits, threads):
     arrays, batches = digits.arrays(), 179 // 50
-    stream = data.stream(digits, batch_size=50, seed=7, threads=threads)
+    stream = data.stream(digits, batch_size=50, seed=7, num_threads=threads)
     for epoch in range(3):
         order = data.epoch_order(7, epoch, len(digits))
         for k, batch in enumerate(islice(stream, batches)):
@@ -95,7 +95,7 @@ def test_a_batch_size_that_fits_no_epoch_is_refused_at_once(digits, batch_size):
         data.stream(digits, batch_size=batch_size, seed=0)
 
 
-@pytest.mark.parametrize("bad", [{"seed": -1}, {"start_step": -1}, {"threads": -1}, {"prefetch": 0}])
+@pytest.mark.parametrize("bad", [{"seed": -1}, {"start_step": -1}, {"num_threads": -1}, {"prefetch": 0}])
 def test_other_numbers_out_of_range_are_refused_at_once(digits, bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         data.stream(digits, **{"batch_size": 8, "seed": 0} | bad)

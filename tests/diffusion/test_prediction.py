@@ -37,18 +37,43 @@ def test_conversions_invert_each_other(one, other, example):
     np.testing.assert_allclose(back, predicted, rtol=1e-3, atol=1e-3)
 
 
-def test_the_targets_are_those_of_the_papers(example):
-    (x0, noise), level = example, diffusion.cosine()(TIMES)
-    alpha, sigma = level.like(x0)
-    expected = {"x0": x0, "epsilon": noise, "v": alpha * noise - sigma * x0, "flow": noise - x0}
-    for name, wanted in expected.items():
-        np.testing.assert_allclose(diffusion.target(name, x0, noise, level), wanted, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("prediction", "by_hand"),
+    [("x0", 2.0), ("epsilon", -1.0), ("v", -2.2), ("flow", -3.0)],  # 0.6 · (−1) − 0.8 · 2 and −1 − 2
+)
+def test_the_targets_of_one_pixel_are_those_worked_by_hand(prediction, by_hand):
+    x0, noise, level = jnp.array([[2.0]]), jnp.array([[-1.0]]), diffusion.Level(jnp.array(0.6), jnp.array(0.8))
+    np.testing.assert_allclose(diffusion.target(prediction, x0, noise, level), [[by_hand]], rtol=1e-6)
+    x = jnp.array([[0.4]])  # 0.6 · 2 + 0.8 · (−1)
+    found = diffusion.split(prediction, jnp.array([[by_hand]]), x, level)
+    np.testing.assert_allclose(found, [[[2.0]], [[-1.0]]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)
+def test_the_parts_of_any_prediction_make_up_x_t_again(prediction, example):
+    x, predicted = example  # any x_t and any prediction, not only a perfect one
+    level = diffusion.linear()(TIMES)
+    again = diffusion.diffuse(*diffusion.split(prediction, predicted, x, level), level)
+    np.testing.assert_allclose(again, x, rtol=1e-3, atol=1e-4)
+
+
+def test_v_is_the_derivative_by_the_angle_and_turns_back_into_the_image(example):
+    x0, noise = example
+
+    def diffused(angle):
+        return diffusion.diffuse(x0, noise, diffusion.Level(jnp.cos(angle), jnp.sin(angle)))
+
+    x, derivative = jax.jvp(diffused, (jnp.float32(0.7),), (jnp.float32(1.0),))
+    v = diffusion.target("v", x0, noise, diffusion.Level(jnp.cos(0.7), jnp.sin(0.7)))
+    np.testing.assert_allclose(v, derivative, rtol=1e-5, atol=1e-6)  # Salimans & Ho 2022, appendix D
+    np.testing.assert_allclose(np.cos(0.7) * x - np.sin(0.7) * v, x0, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(x**2 + v**2, x0**2 + noise**2, rtol=1e-4)  # a rotation
 
 
 def test_a_flow_prediction_is_the_time_derivative_of_a_rectified_flow(example):
     x0, noise = example
     schedule = diffusion.rectified_flow()
-    path = lambda t: diffusion.diffuse(x0, noise, schedule(t))  # noqa: E731
+    path = lambda t: diffusion.diffuse(x0, noise, schedule(t))
     _, velocity = jax.jvp(path, (0.3,), (1.0,))
     np.testing.assert_allclose(velocity, diffusion.target("flow", x0, noise, schedule(0.3)), rtol=1e-5)
 
@@ -104,7 +129,7 @@ def test_guidance_goes_beyond_the_conditional_model_and_rescaling_keeps_its_spre
     conditional, unconditional = example
     far = diffusion.guide(conditional, unconditional, 4.0)
     np.testing.assert_allclose(far, 4 * conditional - 3 * unconditional, rtol=1e-4, atol=1e-5)
-    spread = lambda x: x.std((1, 2))  # noqa: E731
+    spread = lambda x: x.std((1, 2))
     rescaled = diffusion.guide(conditional, unconditional, 4.0, rescale=1.0)
     np.testing.assert_allclose(spread(rescaled), spread(conditional), rtol=1e-5)
     halfway = diffusion.guide(conditional, unconditional, 4.0, rescale=0.5)
@@ -149,7 +174,7 @@ def test_guidance_is_the_same_in_the_space_of_any_prediction(example):
         (lambda x, level: diffusion.denoiser(lambda x, t: x, "eps", diffusion.linear()), "no prediction 'eps'"),
         (lambda x, level: diffusion.simple("eps", level), "no prediction 'eps'"),
         (lambda x, level: diffusion.min_snr(0), "must be positive"),
-        (lambda x, level: diffusion.guide(x, x, math.nan), "scale of guidance is nan"),
+        (lambda x, level: diffusion.guide(x, x, math.nan), "guidance scale is nan"),
         (lambda x, level: diffusion.guided(lambda *_: x, jnp.arange(2), 3, 2.0, rescale=5), "rescale is 5"),
     ],
 )

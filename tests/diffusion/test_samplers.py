@@ -26,7 +26,7 @@ def of_gaussian(schedule, mean=0.5, std=0.3):
 def flow_of_gaussian(schedule, x, first, last, mean=0.5, std=0.3):
     """Where the probability flow leads: x_t stays as many standard deviations from its mean."""
     (a, s), (b, r) = schedule(first), schedule(last)
-    spread = lambda alpha, sigma: jnp.sqrt(alpha**2 * std**2 + sigma**2)  # noqa: E731
+    spread = lambda alpha, sigma: jnp.sqrt(alpha**2 * std**2 + sigma**2)
     return b * mean + (x - a * mean) * spread(b, r) / spread(a, s)
 
 
@@ -118,7 +118,7 @@ def test_a_second_order_solver_is_far_nearer_than_ddim_with_the_same_evaluations
 def test_a_step_is_exact_for_an_estimate_that_does_not_change(name, schedule, key):
     schedule = SCHEDULES[schedule]
     x0, noise = jax.random.normal(key, (2, 5, 3))
-    at = lambda t: diffusion.diffuse(x0, noise, schedule(t))  # noqa: E731
+    at = lambda t: diffusion.diffuse(x0, noise, schedule(t))
     sampler = SAMPLERS[name](lambda x, t: x0, schedule)
     for times in ([0.9, 0.3], [0.9, 0.6, 0.5, 0.1]):
         found = diffusion.sample(sampler, at(0.9), jnp.array(times))
@@ -132,7 +132,7 @@ def test_a_sampler_begins_where_nothing_is_left_of_the_image(name, steps, key):
     sampler = SAMPLERS[name](of_gaussian(schedule, mean=0.5, std=1e-3), schedule)
     found = diffusion.sample(
         sampler, jax.random.normal(key, (4, 3)), diffusion.uniform_times(steps), jax.random.split(key, 4)
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(found, 0.5, atol=0.01)
 
 
@@ -158,7 +158,7 @@ def test_ddim_of_a_rectified_flow_is_eulers_method(key):
     schedule = diffusion.rectified_flow()
     denoise, x = of_mixture(schedule), jax.random.normal(key, (6, 4))
     times = diffusion.uniform_times(12, 1.0, 0.0)
-    flow = lambda x, t: (x - denoise(x, t)) / t  # noqa: E731
+    flow = lambda x, t: (x - denoise(x, t)) / t
     one = diffusion.sample(diffusion.ddim(denoise, schedule), x, times)
     np.testing.assert_allclose(one, diffusion.sample(diffusion.euler(flow), x, times), rtol=1e-4, atol=1e-5)
 
@@ -174,7 +174,7 @@ def test_the_larger_variance_adds_the_noise_that_the_forward_step_added(key):
 @pytest.mark.parametrize("solver", [diffusion.euler, diffusion.heun])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_a_guided_velocity_is_solved_for_as_one_that_is_given_each_examples_time(solver, scale, key):
-    predict = lambda x, times, labels: x * times[:, None] + labels[:, None]  # noqa: E731
+    predict = lambda x, times, labels: x * times[:, None] + labels[:, None]
     velocity = diffusion.guided(predict, jnp.arange(4), 7, scale)
     x, times = jax.random.normal(key, (4, 3)), diffusion.uniform_times(3)
     found = diffusion.sample(solver(velocity), x, times)

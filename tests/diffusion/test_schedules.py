@@ -75,7 +75,7 @@ def test_a_table_is_exact_at_its_steps(betas):
 def test_the_tables_are_those_of_the_papers():
     linear, cosine = diffusion.linear_betas(), diffusion.cosine_betas()
     assert (linear[0], linear[-1], len(linear)) == (1e-4, 0.02, 1000)
-    f = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2  # noqa: E731
+    f = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
     np.testing.assert_allclose(np.cumprod(1 - cosine)[:900], f(np.arange(1, 901) / 1000) / f(0), rtol=1e-9)
     assert cosine.max() == 0.999
 
@@ -140,7 +140,7 @@ def test_schedules_work_under_jit_vmap_and_grad(name):
     [
         (lambda: diffusion.linear(0.0), "0 < beta_min"),
         (lambda: diffusion.linear(2.0, 1.0), "beta_max 1.0"),
-        (lambda: diffusion.cosine(3.0, 1.0), "the first is lower"),
+        (lambda: diffusion.cosine(3.0, 1.0), "the first must be lower"),
         (lambda: diffusion.from_betas([0.1, 1.0]), "between 0 and 1"),
         (lambda: diffusion.from_betas(0.1), "one axis"),
         (lambda: diffusion.from_betas([]), "one axis"),

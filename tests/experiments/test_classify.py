@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 from etude import models
-from etude.experiments import classify, cli
+from etude.experiments import classify
+from etude.lab import cli
 from etude.models import pretrained
 from PIL import Image
 from safetensors.numpy import save_file
@@ -47,9 +48,7 @@ def test_the_likeliest_classes_are_printed_by_their_labels(folder, capsys):
 
 
 def test_without_labels_classes_are_numbers_and_five_are_told(folder):
-    told = classify.main(
-        classify.Config(folder / "image.png", folder / "weights.safetensors", model=NAME, size=32)
-    )  # fmt: skip
+    told = classify.main(classify.Config(folder / "image.png", folder / "weights.safetensors", model=NAME, size=32))
     assert [label for label, _ in told] == ["4", "1", "0", "2", "3"]
 
 
@@ -101,10 +100,11 @@ def test_a_wrong_file_ends_with_one_message(folder, capsys, options, message):
         (["--labels", __file__], "lines; the weights tell 6 classes apart"),
         (["--crop", "1.5"], "crop is 1.5"),
         (["--crop", "0"], "crop is 0"),
-        (["--std", "1", "0", "1"], "every one must be positive"),
-        (["--std", "nan", "1", "1"], "every one must be positive and finite"),
-        (["--mean", "0", "nan", "0"], "every one must be finite"),
-        (["--top", "0"], "at least 1"),
+        (["--std", "1", "0", "1"], "std is 0.0; it must be positive and finite"),
+        (["--std", "nan", "1", "1"], "std is nan; it must be finite"),
+        (["--mean", "0", "nan", "0"], "mean is nan; it must be finite"),
+        (["--top", "0"], "top is 0; it must be at least 1"),
+        (["--size", "0"], "size is 0; it must be at least 1"),
         (["--model", "resnet7"], "There is no model 'resnet7'"),
         (["--model", "mlp"], "MLP has no published names"),
     ],
@@ -115,11 +115,11 @@ def test_a_wrong_choice_ends_with_one_message(folder, capsys, options, message):
     assert message in text
 
 
-def test_the_centre_of_a_resized_image_is_seen_normalised():
-    # Given a landscape whose left and right thirds differ from its centre,
+def test_the_center_of_a_resized_image_is_seen_normalized():
+    # Given a landscape whose left and right thirds differ from its center,
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, :32], pixels[:, 32:64], pixels[:, 64:] = 255, (51, 102, 204), 10
-    # when it is prepared whole, then only the centre is seen.
+    # when it is prepared whole, then only the center is seen.
     seen = classify.prepare(Image.fromarray(pixels), 32, 1.0, (0.2, 0.2, 0.2), (0.5, 1.0, 2.0), "bilinear")
     np.testing.assert_allclose(seen, np.broadcast_to([0.0, 0.2, 0.3], (32, 32, 3)), atol=1e-6)
 

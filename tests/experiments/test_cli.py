@@ -2,10 +2,9 @@
 
 import importlib
 import json
-import types
 
 import pytest
-from etude.experiments import cli
+from etude.lab import cli
 
 
 def run(capsys, *arguments):
@@ -33,7 +32,7 @@ def test_etude_alone_lists_every_experiment_with_a_line(capsys):
         (["resnet", "--batch-size", "0"], "batch_size is 0"),
         (["resnet", "--accumulate", "0"], "accumulate is 0"),
         (["resnet", "--batch-size", "5000"], "only 1259 train examples"),
-        (["resnet", "--epochs", "0", "--learning-rate", "0.1"], "must"),
+        (["resnet", "--epochs", "0", "--learning-rate", "0.1"], "epochs is 0; it must be at least 1"),
         (["resnet", "--mixup", "nan"], "mixup is nan; it must be finite"),
         (["resnet", "--seed", "-1"], "seed is -1; it must be at least 0"),
         (["resnet", "--seed", str(2**32)], "less than 2^32"),
@@ -56,8 +55,12 @@ def test_a_smoke_run_writes_its_result_and_figures_and_does_nothing_the_second_t
     assert code == 0, text
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"].keys() >= {
-        "test_accuracy", "test_loss", "validation_accuracy", "train_loss", "learning_rate"
-    }  # fmt: skip
+        "test_accuracy",
+        "test_loss",
+        "validation_accuracy",
+        "train_loss",
+        "learning_rate",
+    }
     assert len(result["figures"]) == 5
     assert all((tmp_path / "run" / path).exists() for path in result["figures"])
     before = (tmp_path / "run" / "result.json").stat().st_mtime_ns
@@ -76,7 +79,6 @@ def test_a_range_test_by_name_writes_curve_and_figure(capsys, tmp_path):
 
 
 def test_an_arithmetic_mistake_of_our_own_is_a_defect_and_no_divergence(monkeypatch, tmp_path):
-    ours = types.FunctionType((lambda config: 1 / 0).__code__, {"__name__": "etude.experiments.resnet"})
-    monkeypatch.setattr(importlib.import_module("etude.experiments.resnet"), "main", ours)
+    monkeypatch.setattr(importlib.import_module("etude.experiments.resnet"), "main", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["resnet", "--out", str(tmp_path / "run")])

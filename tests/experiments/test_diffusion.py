@@ -1,13 +1,13 @@
 """`etude diffusion`: told labels or none, what the paper's preset is, and the bound of every schedule."""
 
 import json
-from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from etude import models
-from etude.experiments import cli, diffusion
+from etude import lab, models
+from etude.experiments import diffusion
+from etude.lab import cli
 
 SMOKE, PAPER = diffusion.PRESETS["smoke"], diffusion.PRESETS["paper"]
 CIFAR_TRAIN = 45_000  # examples of CIFAR-10 that are neither for validation nor for the test
@@ -25,39 +25,43 @@ def test_a_run_without_labels_reports_no_recognition_and_still_has_its_figures(t
     assert {"figures/samples.png", "figures/strip.png", "figures/interpolation.png"} <= set(result["figures"])
 
 
+def variables_of(training):
+    return training.state(training.members(1e-3)).variables
+
+
 def test_a_network_without_labels_draws_and_is_bounded_the_same_whatever_they_are():
-    config = replace(SMOKE, conditional=False, guidance=1.0)
-    problem, model = diffusion.problem_of(config)
-    variables = problem.state(1e-3).variables
+    config = lab.override(SMOKE, conditional=False, guidance=1.0)
+    training, model = diffusion.denoising(config)
+    variables = variables_of(training)
     assert "classes" not in variables["params"]["conditioning"]
-    examples = problem.train.read(np.arange(8))
+    examples = training.source.read(np.arange(8))
     others = examples | {"label": 9 - examples["label"]}
-    draw = diffusion.sampling(config, model, problem, "ddim", 2)
+    draw = diffusion.sampling(config, model, training.source, "ddim", 2)
     np.testing.assert_array_equal(*(draw(variables, each["label"], 0) for each in (examples, others)))
-    bounds = [diffusion.bounding(config, model, problem, each)(variables) for each in (examples, others)]
+    bounds = [diffusion.bounding(config, model, training.source, each)(variables) for each in (examples, others)]
     assert bounds[0] == bounds[1]
 
 
 def test_the_papers_network_has_the_papers_number_of_parameters():
-    _, model = diffusion.problem_of(replace(PAPER, data="digits", parallel="jit"))
+    _, model = diffusion.denoising(lab.override(PAPER, data="digits", parallel="jit"))
     assert models.count_parameters(model, (32, 32, 3)) == 35_746_307  # 35.7 M: Ho et al. 2020, appendix B
 
 
 def test_the_papers_preset_takes_the_papers_steps():
-    an_epoch = CIFAR_TRAIN // PAPER.batch_size
-    steps = PAPER.epochs * an_epoch
+    an_epoch = CIFAR_TRAIN // PAPER.batch.batch_size
+    steps = PAPER.training.epochs * an_epoch
     assert 800_000 <= steps < 800_000 + an_epoch
-    assert PAPER.warmup_fraction * steps == pytest.approx(5_000, abs=10)
+    assert PAPER.decay.warmup_fraction * steps == pytest.approx(5_000, abs=10)
     assert (PAPER.sampler, PAPER.steps, PAPER.flip) == ("ancestral_large", 1000, True)
 
 
 def test_flips_mirror_about_half_of_the_images_and_only_if_asked_for():
-    assert diffusion.problem_of(SMOKE)[0].augment is None
-    problem, _ = diffusion.problem_of(replace(SMOKE, flip=True))
-    batch = problem.train.read(np.arange(64))
+    assert diffusion.denoising(SMOKE)[0].augment is None
+    training, _ = diffusion.denoising(lab.override(SMOKE, flip=True))
+    batch = training.source.read(np.arange(64))
     batch = {"image": batch["image"], "index": np.arange(64)}
-    assert problem.augment is not None
-    changed = np.asarray(problem.augment(jax.random.key(0), batch, {})["image"])
+    assert training.augment is not None
+    changed = np.asarray(training.augment(jax.random.key(0), batch, {})["image"])
     mirrored = (changed == batch["image"][:, :, ::-1]).all((1, 2, 3))
     assert (mirrored | (changed == batch["image"]).all((1, 2, 3))).all()
     assert 16 < mirrored.sum() < 48  # four standard deviations
@@ -76,10 +80,10 @@ def test_both_variances_of_the_ancestral_sampler_can_be_chosen(name, variance):
 
 @pytest.mark.parametrize("schedule", diffusion.SCHEDULES)
 def test_every_schedule_has_a_bound_even_of_the_fewest_steps(schedule):
-    config = replace(SMOKE, schedule=schedule, bound_steps=2)
-    problem, model = diffusion.problem_of(config)
-    bound = diffusion.bounding(config, model, problem, problem.train.read(np.arange(8)))
-    assert np.isfinite(bound(problem.state(1e-3).variables)["test_bits_per_dim"])
+    config = lab.override(SMOKE, schedule=schedule, bound_steps=2)
+    training, model = diffusion.denoising(config)
+    bound = diffusion.bounding(config, model, training.source, training.source.read(np.arange(8)))
+    assert np.isfinite(bound(variables_of(training))["test_bits_per_dim"])
 
 
 @pytest.mark.parametrize(
@@ -92,8 +96,8 @@ def test_every_schedule_has_a_bound_even_of_the_fewest_steps(schedule):
 )
 def test_what_guidance_was_never_trained_for_is_refused(choice, message):
     with pytest.raises(ValueError, match=message):
-        diffusion.problem_of(replace(SMOKE, **choice))
+        diffusion.denoising(lab.override(SMOKE, **choice))
 
 
 def test_without_guidance_all_labels_may_be_seen():
-    diffusion.problem_of(replace(SMOKE, label_dropout=0.0, guidance=1.0))
+    diffusion.denoising(lab.override(SMOKE, label_dropout=0.0, guidance=1.0))

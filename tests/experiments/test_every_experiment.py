@@ -4,11 +4,13 @@ import importlib
 import json
 
 import pytest
-from etude.experiments import cli
+from etude import lab, train
+from etude.lab import cli
 
-EXPERIMENTS = [
-    name for name in cli.experiments() if hasattr(importlib.import_module(f"etude.experiments.{name}"), "PRESETS")
-]
+MODULES = {name: importlib.import_module(f"etude.experiments.{name}") for name in cli.experiments()}
+EXPERIMENTS = [name for name, module in MODULES.items() if hasattr(module, "PRESETS")]
+RATES = ("learning_rate", "population.learning_rate", "lowest")  # options that hold a learning rate
+WITHOUT_RATE = {"convergence_rate", "gradient_descent"}  # they compute theirs from the curvature
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
@@ -19,7 +21,7 @@ def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
     assert result["metrics"]
     assert all(isinstance(value, int | float) for value in result["metrics"].values())
     assert all(isinstance(claim["holds"], bool) for claim in result["claims"])
-    if not hasattr(importlib.import_module(f"etude.experiments.{name}"), "draw"):
+    if not hasattr(MODULES[name], "draw"):
         assert cli.main(["draw", str(folder)]) == 2
         assert "show more than its tables hold" in " ".join(capsys.readouterr().err.split())
         return
@@ -33,62 +35,65 @@ def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
-    presets = importlib.import_module(f"etude.experiments.{name}").PRESETS
+    presets = MODULES[name].PRESETS
     assert set(presets) - {"fashion_mnist"} == {"smoke", "demo", "paper"}
-    assert all(config.preset == preset for preset, config in presets.items())
+    assert all(config.run.preset == preset for preset, config in presets.items())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["schedule_race", "--only", "cosin"], "no schedule cosin. Valid are: constant,"),
-        (["optimizer_race", "--only", "adan"], "no optimizer adan. Valid are: sgd,"),
-        (["gradient_descent", "--condition", "0.5"], "condition > 1"),
+        (["schedule_race", "--only", "cosin"], "no schedule 'cosin'. Did you mean cosine? Valid are: constant,"),
+        (["optimizer_race", "--only", "adan"], "no optimizer 'adan'. Did you mean adam?"),
+        (["gradient_descent", "--condition", "0.5"], "condition is 0.5; it must be greater than 1"),
+        (["gradient_descent", "--steps", "5"], "steps is 5; it must be at least 10"),
         (["universal_approximation", "--target", "noise"], "no target 'noise'. Valid are: waves, kink, steps"),
-        (["mlp", "--activations", "rely"], "no activation 'rely'. Valid are: sigmoid"),
-        (["mlp", "--model", "resnet8"], "no hidden layers and activation"),
-        (["mlp", "--widths", "0"], "widths and depths of at least 1"),
-        (["depth", "--depths", "20", "8"], "the shallowest first"),
+        (["mlp", "--activations", "rely"], "no activation 'rely'. Did you mean relu? Valid are: sigmoid"),
+        (["mlp", "--widths", "0"], "widths is 0; it must be at least 1"),
+        (["depth", "--depths", "20", "8"], "give at least two, the smallest first"),
         (["depth", "--depths", "8", "9"], "depth is 9"),
-        (["depth", "--population.momentum", "0.5,0.9"], "differ by their seeds alone"),
-        (["depth", "--population.seeds", "1", "--parallel", "data"], "wants jit"),
-        (["regularization", "--mixup", "0"], "The strength of MixUp is 0"),
-        (["regularization", "--mixup", "-1"], "The strength of MixUp is -1"),
-        (["regularization", "--dropout", "1.5"], "The strength of dropout is 1.5; it must be less than 1"),
-        (["regularization", "--cutmix", "1"], "cutmix is 1.0"),
+        (["depth", "--population.momentum", "0.5,0.9"], "--population.momentum"),
+        (["depth", "--population.seeds", "1", "--parallel", "data"], "--parallel"),
+        (["regularization", "--mixup", "0"], "mixup is 0.0; it must be positive"),
+        (["regularization", "--mixup", "-1"], "mixup is -1.0"),
+        (["regularization", "--dropout", "1.5"], "dropout is 1.5; it must be in [0, 1)"),
+        (["regularization", "--cutmix", "1"], "--cutmix"),
         (["regularization", "--population.seeds", "0"], "population.seeds is 0"),
-        (["regularization", "--population.seeds", "1", "--parallel", "pmap"], "wants jit"),
-        (["regularization", "--population.learning-rate", "0.1"], "differ by their seeds alone"),
-        (["resnet", "--patience", "2", "--population.seeds", "2"], "patience is 2"),
+        (["regularization", "--population.seeds", "1", "--parallel", "pmap"], "--parallel"),
+        (["regularization", "--population.learning-rate", "0.1"], "--population.learning-rate"),
         (["regularization", "--tta", "0"], "test-time augmentation need"),
-        (["vae", "--likelihood", "poisson"], "likelihood is 'poisson'; valid are: bernoulli"),
+        (["vae", "--likelihood", "poisson"], "There is no likelihood 'poisson'. Valid are: bernoulli"),
         (["vae", "--network", "conv", "--features", "8", "8", "8", "8"], "8"),
         (["diffusion", "--network.multipliers", "1", "1", "1", "1", "1"], "multiples of 16"),
         (["diffusion", "--network.kind", "dit", "--network.patch-size", "3"], "3"),
-        (["vae", "--network", "conv", "--features", "8", "0"], "features is (8, 0); each must be at least 1"),
-        (["vae", "--network", "conv", "--features", "-1"], "features is (-1,); each must be at least 1"),
-        (["vae", "--hidden", "0"], "hidden is (0,); each must be at least 1"),
+        (["vae", "--network", "conv", "--features", "8", "0"], "features is 0; it must be at least 1"),
+        (["vae", "--network", "conv", "--features", "-1"], "features is -1; it must be at least 1"),
+        (["vae", "--hidden", "0"], "hidden is 0; it must be at least 1"),
         (["vae", "--latent", "-1"], "latent is -1; it must be at least 1"),
         (["gan", "--latent", "0"], "latent is 0; it must be at least 1"),
         (["gan", "--generator-width", "0"], "generator_width is 0; it must be at least 1"),
         (["gan", "--rate-ratio", "0"], "rate_ratio is 0.0; it must be positive"),
         (["gan", "--second-momentum", "1"], "second_momentum is 1.0; it must be in [0, 1)"),
-        (["gan", "--second-momentum", "0.9", "--optimizer", "sgd"], "it must be none for sgd"),
+        (["gan", "--second-momentum", "0.9", "--optimizer", "sgd"], "second_momentum is 0.9; sgd has none"),
         (["vqvae", "--halvings", "4"], "8"),
         (["diffusion", "--label-dropout", "2"], "label_dropout is 2"),
-        (["resnet", "--model", "dit_small_patch2"], "dit_small_patch2 removes noise"),
-        (["compare", "--models", "linear", "ddpm_cifar10"], "ddpm_cifar10 removes noise"),
+        (["resnet", "--model", "dit_small_patch2"], "dit_small_patch2 is a denoiser"),
+        (["compare", "--models", "linear", "ddpm_cifar10"], "ddpm_cifar10 is a denoiser"),
         (["resnet", "--mixup", "0.2", "--cutmix", "1"], "give one of them"),
-        (["resnet", "--mixup", "-1"], "alpha"),
+        (["resnet", "--mixup", "-1"], "mixup is -1.0"),
         (["resnet", "--learning-rate", "-0.1"], "learning_rate is -0.1; it must be positive"),
         (["resnet", "--weight-decay", "-1"], "weight_decay is -1.0; it must be at least 0"),
         (["vae", "--momentum", "1"], "momentum is 1.0; it must be in [0, 1)"),
-        (["compare", "--models", "linear", "mlp", "--population.learning-rate", "0.1,0"], "learning_rate is 0.0"),
+        (
+            ["compare", "--models", "linear", "mlp", "--population.learning-rate", "0.1,0"],
+            "population.learning_rate is 0.0",
+        ),
         (["depth", "--learning-rate", "0"], "learning_rate is 0.0; it must be positive"),
-        (["vit", "--tta", "2", "--shift", "0"], "an augmentation of images that makes them differ"),
+        (["vit", "--tta", "2", "--shift", "0"], "nothing makes copies of an image differ"),
         (["vit", "--model", "vit_small_patch16_224"], "16"),
-        (["vit", "--model", "resnet8", "--drop-path", "1.5"], "1.5"),
-        (["universal_approximation", "--widths", "0"], "widths, seeds and steps of at least 1"),
+        (["vit", "--model", "resnet8", "--drop-path", "1.5"], "drop_path is 1.5"),
+        (["universal_approximation", "--widths", "0"], "widths is 0; it must be at least 1"),
+        (["universal_approximation", "--widths"], "There is no width to fit"),
     ],
 )
 def test_a_wrong_choice_names_the_valid_ones(arguments, message, tmp_path, capsys):
@@ -113,6 +118,22 @@ def test_what_is_wrong_with_a_training_comes_out_before_the_range_test(option, m
     assert not (tmp_path / "run" / "range_test.csv").exists()
 
 
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in WITHOUT_RATE])
+def test_a_negative_learning_rate_ends_with_one_message_before_anything_trains(name, tmp_path, capsys, monkeypatch):
+    for function in ("fit", "sweep", "create_state", "compile_create"):
+        monkeypatch.setattr(train, function, lambda *_, **__: pytest.fail("trains"))
+    options = [option.name for option in lab.options_of(MODULES[name].Config) if option.name in RATES]
+    assert options
+    for option in options:
+        flag = f"--{option.replace('_', '-')}=-1"
+        assert cli.main([name, "--preset", "smoke", flag, "--out", str(tmp_path / "run")]) == 2
+        captured = capsys.readouterr()
+        assert f"{option} is -1.0; it must be positive" in " ".join(captured.err.split())
+        assert captured.err.count("etude:") == 1
+        assert "Traceback" not in captured.err + captured.out
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("arguments", [["regularization", "--model", "mlp"], ["depth", "--depths", "8", "14"]])
 def test_where_all_members_are_compared_one_that_diverges_ends_the_run(arguments, tmp_path, capsys):
     options = ["--preset", "smoke", "--learning-rate", "1e12", "--out", str(tmp_path / "run")]
@@ -124,3 +145,10 @@ def test_where_all_members_are_compared_one_that_diverges_ends_the_run(arguments
 def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no finished run" in " ".join(capsys.readouterr().err.split())
+
+
+def test_drawing_a_run_of_an_experiment_that_is_not_here_says_so(tmp_path, capsys):
+    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"experiment": "counting"}')
+    assert cli.main(["draw", str(tmp_path)]) == 2
+    assert "no experiment 'counting'" in " ".join(capsys.readouterr().err.split())

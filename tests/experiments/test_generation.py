@@ -1,14 +1,14 @@
 """What experiments that generate share: a run that was cut off between stages ends as one that was not."""
 
 import math
-from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from etude import models, train
-from etude.experiments import _generation, diffusion, gan, vae, vqvae
-from etude.experiments._population import PopulationConfig
+from etude import lab, models, tasks, train
+from etude.errors import InputError
+from etude.experiments import diffusion, gan, vae, vqvae
+from etude.lab import generation
 from PIL import Image
 
 
@@ -16,23 +16,22 @@ from PIL import Image
 def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, monkeypatch, seeds):
     def config(name):
         smoke = vqvae.PRESETS["smoke"]
-        population = replace(smoke.population, seeds=seeds)
-        return replace(smoke, epochs=4, population=population, out=tmp_path / name)
+        return lab.override(smoke, epochs=4, out=tmp_path / name, **{"population.seeds": seeds})
 
     def save_until_third(file, arrays):
         if file.parent.name == "stages" and file.stem == "3":
             raise KeyboardInterrupt
         save(file, arrays)
 
-    save = _generation.save_arrays
+    save = generation.save_arrays
     whole = vqvae.main(config("whole"))
-    monkeypatch.setattr(_generation, "save_arrays", save_until_third)
+    monkeypatch.setattr(generation, "save_arrays", save_until_third)
     with pytest.raises(KeyboardInterrupt):
         vqvae.main(config("cut"))
-    monkeypatch.setattr(_generation, "save_arrays", save)
+    monkeypatch.setattr(generation, "save_arrays", save)
     cut = vqvae.main(config("cut"))
     assert cut.metrics == whole.metrics
-    (epochs, images), (whole_epochs, whole_images) = (_generation.stages(tmp_path / name) for name in ("cut", "whole"))
+    (epochs, images), (whole_epochs, whole_images) = (lab.stages(tmp_path / name) for name in ("cut", "whole"))
     assert epochs == whole_epochs == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(images, whole_images)
 
@@ -44,14 +43,12 @@ def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, 
         (diffusion, {"bound_steps": 1}, "bound_steps is 1; it must be at least 2"),
         (diffusion, {"ancestral_steps": -1}, "ancestral_steps is -1"),
         (diffusion, {"draws": 0}, "draws is 0"),
-        (diffusion, {"network": diffusion.Network(width=8, dropout=1.5)}, "network.dropout is 1.5"),
+        (diffusion, {"network.dropout": 1.5}, "network.dropout is 1.5"),
         (diffusion, {"guidance": math.nan}, "guidance is nan"),
         (vae, {"beta": -1.0}, "beta is -1.0"),
         (vae, {"importance_samples": 0}, "importance_samples is 0"),
         (diffusion, {"rescale": 5.0}, "rescale is 5.0"),
         (gan, {"discriminator_steps": 5}, "must be a multiple of discriminator_steps, 5"),
-        (gan, {"accumulate": 2}, "accumulate is of no use"),
-        (gan, {"population": PopulationConfig(learning_rate="1e-3,1e-4")}, "can't choose a setting"),
         (gan, {"penalty_weight": -1.0}, "penalty_weight is -1.0"),
         (gan, {"penalty_weight": math.nan}, "penalty_weight is nan"),
         (vae, {"beta": math.inf}, "beta is inf"),
@@ -65,10 +62,15 @@ def test_a_run_cut_off_while_it_shows_a_stage_ends_with_the_same_bits(tmp_path, 
     ],
 )
 def test_what_is_not_valid_is_told_before_anything_trains(tmp_path, monkeypatch, experiment, choice, message):
-    for name in ("fit", "fit_population"):
-        monkeypatch.setattr(train, name, lambda *_, **__: pytest.fail("trains"))
-    with pytest.raises(ValueError, match=message):
-        experiment.main(replace(experiment.PRESETS["smoke"], out=tmp_path / "run", **choice))
+    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trains"))
+    with pytest.raises(InputError, match=message):
+        experiment.main(lab.override(experiment.PRESETS["smoke"], out=tmp_path / "run", **choice))
+
+
+def test_a_game_has_neither_parts_of_a_batch_nor_a_grid_to_choose_from():
+    names = {option.name for option in lab.options_of(gan.Config)}
+    assert "population.seeds" in names
+    assert not names & {"accumulate", "population.learning_rate", "population.weight_decay", "population.momentum"}
 
 
 @pytest.mark.parametrize("experiment", [vae, vqvae])
@@ -78,24 +80,30 @@ def test_a_data_set_of_few_examples_is_enough(tmp_path, experiment):
         folder = tmp_path / "images" / "ab"[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{number}.png")
-    config = replace(
-        experiment.PRESETS["smoke"], data=f"folder:{tmp_path / 'images'}", samples=4, batch_size=8, epochs=1,
-        out=tmp_path / "run", judge="mlp", population=PopulationConfig(),
-    )  # fmt: skip
+    config = lab.override(
+        experiment.PRESETS["smoke"],
+        data=f"folder:{tmp_path / 'images'}",
+        samples=4,
+        batch_size=8,
+        epochs=1,
+        out=tmp_path / "run",
+        judge="mlp",
+        **{"population.seeds": 1},
+    )
     assert "figures/interpolation.png" in experiment.main(config).figures
 
 
 def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
     predicted = np.arange(64) % 32
     answers = np.eye(32)[predicted], np.random.default_rng(0).normal(size=(64, 3))
-    judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
+    judge = lab.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
     assert judge.report(np.zeros((64, 1, 1, 1), np.uint8), predicted)["smallest_class"] == 1 / 32
 
 
 def test_a_judge_counts_the_classes_that_samples_cover():
     predicted = np.array([0] * 88 + [1] * 5 + [2] * 4 + [3] * 3)  # of ten classes, of which two have a share of 0.05
     answers = np.eye(10)[predicted], np.random.default_rng(0).normal(size=(100, 3))
-    judge = _generation.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
+    judge = lab.Judge(1.0, lambda images: answers, {}, answers[1], answers[1])
     found = judge.report(np.zeros((100, 1, 1, 1), np.uint8))
     assert (found["smallest_class"], found["modes_covered"]) == (0, 2)
     assert found["mode_kl"] == pytest.approx(sum(p * math.log(10 * p) for p in (0.88, 0.05, 0.04, 0.03)))
@@ -103,7 +111,7 @@ def test_a_judge_counts_the_classes_that_samples_cover():
 
 def test_lines_between_pairs_begin_and_end_at_the_encodings():
     encodings = np.random.default_rng(0).normal(size=(5, 2, 3))
-    points = _generation.between_pairs(encodings, 4)
+    points = lab.between_pairs(encodings, 4)
     assert points.shape == (2, 4, 2, 3)
     np.testing.assert_array_equal(points[:, 0], encodings[[0, 2]])
     np.testing.assert_array_equal(points[:, -1], encodings[[1, 3]])
@@ -112,9 +120,9 @@ def test_lines_between_pairs_begin_and_end_at_the_encodings():
 
 @pytest.mark.parametrize(("chosen", "decay"), [(0.9, 0.9), (None, 0.999)])
 def test_the_second_moment_of_both_players_decays_as_the_config_says(chosen, decay):
-    problem, _ = gan.problem_of(replace(gan.PRESETS["smoke"], second_momentum=chosen))
+    training, _ = gan.play(lab.override(gan.PRESETS["smoke"], second_momentum=chosen))
     params = {"generator": np.zeros(1), "discriminator": np.zeros(1)}
-    optimizer = problem.make_optimizer(1.0, problem.hyper(1.0))
+    optimizer = training.make_optimizer(1.0, {"learning_rate": 1.0, **training.hyper})
     state, updates = optimizer.init(params), params
     for gradient in (1.0, 3.0):
         gradients = {player: np.full(1, gradient) for player in params}
@@ -125,35 +133,35 @@ def test_the_second_moment_of_both_players_decays_as_the_config_says(chosen, dec
 
 
 def test_the_paper_preset_is_the_game_of_the_paper():
-    paper = replace(gan.PRESETS["paper"], data="digits", parallel="jit")
-    _, generator = gan.problem_of(paper)
+    paper = lab.override(gan.PRESETS["paper"], data="digits", parallel="jit")
+    _, generator = gan.play(paper)
     assert models.count_parameters(generator.clone(image_shape=(32, 32, 3)), (paper.latent,)) == 4_276_739
-    assert (paper.width, paper.momentum, paper.second_momentum) == (128, 0.0, 0.9)
-    assert paper.epochs * (45_000 // paper.batch_size) == pytest.approx(50_000, rel=0.01)
+    assert (paper.width, paper.update.momentum, paper.second_momentum) == (128, 0.0, 0.9)
+    assert paper.training.epochs * (45_000 // paper.batch.batch_size) == pytest.approx(50_000, rel=0.01)
 
 
 def test_the_paper_preset_of_codes_has_the_steps_of_the_paper():
     paper = vqvae.PRESETS["paper"]
-    assert paper.epochs * (45_000 // paper.batch_size) == pytest.approx(250_000, rel=0.01)
+    assert paper.training.epochs * (45_000 // paper.batch.batch_size) == pytest.approx(250_000, rel=0.01)
 
 
 def test_the_ends_of_an_interpolation_are_the_reconstructions():
-    problem, model = vqvae.problem_of(vqvae.PRESETS["smoke"])
+    training, model = vqvae.autoencoder(vqvae.PRESETS["smoke"])
     # As a checkpoint gives them, in arrays of NumPy.
-    variables = jax.tree.map(np.asarray, problem.state(1e-3).variables)
-    images = problem.validation.read(np.arange(5))["image"]
+    variables = jax.tree.map(np.asarray, training.state(training.members(1e-3)).variables)
+    images = training.validation.read(np.arange(5))["image"]
     path = vqvae.interpolation(model, variables, images)
     assert path.shape == (2, 9, *images.shape[1:])
-    codes = train.images_to_codes(model, variables, images)
-    ends = np.asarray(train.codes_to_images(model, variables, codes))
+    codes = tasks.images_to_codes(model, variables, images)
+    ends = np.asarray(tasks.codes_to_images(model, variables, codes))
     np.testing.assert_array_equal(path[:, [0, -1]].reshape(4, *images.shape[1:]), ends[:4])
 
 
 def test_a_single_latent_is_the_first_axis_of_the_map(tmp_path):
-    config = replace(vae.PRESETS["smoke"], latent=1, hidden=(4,))
-    problem, model = vae.problem_of(config)
-    variables, test = problem.state(1e-3).variables, vae.load(config, "test")
-    decode = jax.jit(lambda variables, z: train.decode_images(model, variables, z, likelihood=config.likelihood))
+    config = lab.override(vae.PRESETS["smoke"], latent=1, hidden=(4,))
+    training, model = vae.autoencoder(config)
+    variables, test = training.state(training.members(1e-3)).variables, lab.load(config.data, "test")
+    decode = jax.jit(lambda variables, z: tasks.decode_images(model, variables, z, likelihood=config.likelihood))
     found = vae.latents(config, model, variables, decode, test)["map"]
     assert found.shape == (len(test), 2)
     assert found[:, 0].any()

@@ -10,12 +10,21 @@ import pytest
 from etude.train import Checkpoints
 
 OPTIONS = [
-    "--epochs", "30", "--learning-rate", "0.05", "--model", "resnet8", "--batch-size", "32", "--checkpoint-every", "39",
-]  # fmt: skip
+    "--epochs",
+    "8",
+    "--learning-rate",
+    "0.05",
+    "--model",
+    "resnet8",
+    "--batch-size",
+    "32",
+    "--checkpoint-every",
+    "39",
+]
 
 
 def start(folder, feed, log):
-    command = [sys.executable, "-m", "etude.experiments.cli", "resnet", *OPTIONS, "--feed", feed, "--out", str(folder)]
+    command = [sys.executable, "-m", "etude.lab.cli", "resnet", *OPTIONS, "--feed", feed, "--out", str(folder)]
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
@@ -26,7 +35,7 @@ def last_state(folder):
     return step, checkpoints._read(step)["state"]
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
+@pytest.mark.parametrize("feed", ["resident", pytest.param("stream", marks=pytest.mark.slow)])
 def test_a_run_killed_three_times_ends_bit_identical(tmp_path, feed):
     with (tmp_path / "log").open("w") as log:
         assert start(tmp_path / "whole", feed, log).wait() == 0
@@ -46,7 +55,7 @@ def test_a_run_killed_three_times_ends_bit_identical(tmp_path, feed):
             progressed = _steps(tmp_path / "killed")
         assert start(tmp_path / "killed", feed, log).wait() == 0
     (step, killed_state), (whole_step, whole_state) = last_state(tmp_path / "killed"), last_state(tmp_path / "whole")
-    assert step == whole_step == 30 * 39
+    assert step == whole_step == 8 * 39
     assert killed_state.keys() == whole_state.keys()
     for name, array in whole_state.items():
         np.testing.assert_array_equal(killed_state[name], array, err_msg=name)

@@ -16,7 +16,7 @@ from noisy_images import noisy_images
 from weights import weight
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-from diffusers import UNet2DModel  # noqa: E402
+from diffusers import UNet2DModel
 
 DDPM = {"flip_sin_to_cos": False, "freq_shift": 1, "downsample_padding": 0, "norm_eps": 1e-6}
 FULL = DDPM | {

@@ -17,8 +17,8 @@ import torch
 from weights import weight
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import torchvision  # noqa: E402
-from pytorch_fid import inception  # noqa: E402
+import torchvision
+from pytorch_fid import inception
 
 
 def images(count, height, width):

@@ -12,7 +12,7 @@ import numpy as np
 from torch_answers import answers
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import timm  # noqa: E402
+import timm
 
 NAMES = {"resnet18d": "resnet18d", "preact_resnet18": "resnetv2_18", "preact_resnet50": "resnetv2_50"}
 

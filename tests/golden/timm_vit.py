@@ -14,9 +14,9 @@ import torch
 from weights import inputs, weight
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import timm  # noqa: E402
-from timm.layers import resample_abs_pos_embed  # noqa: E402
-from timm.models.vision_transformer import VisionTransformer  # noqa: E402
+import timm
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 
 SMALL = {"img_size": 64, "patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 4, "class_token": False}
 MODELS = {

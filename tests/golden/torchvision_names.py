@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import timm  # noqa: E402
-import torchvision  # noqa: E402
+import timm
+import torchvision
 
 TORCHVISION = ("alexnet", *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
                *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)))  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from torch_answers import answers
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import torchvision  # noqa: E402
+import torchvision
 
 golden = {}
 for name in ("resnet18", "resnet50"):

@@ -15,7 +15,7 @@ from torch import nn
 from torch_answers import answers
 
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-import torchvision  # noqa: E402
+import torchvision
 
 golden = {}
 for name in ("vgg11", "vgg11_bn"):

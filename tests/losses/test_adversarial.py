@@ -85,7 +85,7 @@ def test_extreme_scores_and_bfloat16_give_finite_float32(name):
 
 @pytest.mark.parametrize("name", losses.ADVERSARIAL_LOSSES)
 def test_scores_of_shapes_that_would_broadcast_are_refused(name):
-    with pytest.raises(ValueError, match=r"as many scores of real as of fake.*\(4, 1\), \(4,\)"):
+    with pytest.raises(ValueError, match=r"real and fake images of one shape.*\(4, 1\) and \(4,\)"):
         losses.ADVERSARIAL_LOSSES[name].discriminator(jnp.ones((4, 1)), jnp.ones(4))
 
 

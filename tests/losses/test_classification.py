@@ -59,7 +59,7 @@ def test_bfloat16_logits_are_summed_in_float32():
     "labels", [jnp.ones((3,), int), jnp.ones((2, 4)), jnp.ones((2, 3), int), jnp.ones((2,)), jnp.ones((1, 3))]
 )
 def test_labels_that_do_not_fit_are_refused(labels):
-    with pytest.raises(ValueError, match="cross_entropy wants logits"):
+    with pytest.raises(ValueError, match="cross_entropy expects logits"):
         losses.cross_entropy(jnp.ones((2, 3)), labels)
 
 

@@ -37,9 +37,9 @@ def test_bernoulli_probabilities_of_all_black_and_white_images_sum_to_one():
 
 
 def test_bernoulli_is_no_density_of_grey_images():
-    # The integral over one pixel at p = ½ is ½, not 1: e^(−nll) is ½ whatever the grey.
-    grey = jnp.linspace(0, 1, 101)
-    np.testing.assert_allclose(jnp.exp(-losses.bernoulli_nll(jnp.zeros(101), grey)), 0.5, rtol=1e-6)
+    # The integral over one pixel at p = ½ is ½, not 1: e^(−nll) is ½ whatever the gray.
+    gray = jnp.linspace(0, 1, 101)
+    np.testing.assert_allclose(jnp.exp(-losses.bernoulli_nll(jnp.zeros(101), gray)), 0.5, rtol=1e-6)
 
 
 def test_bernoulli_is_finite_at_extreme_logits_with_the_slopes_of_its_limits():
@@ -91,7 +91,7 @@ def test_far_tails_keep_values_and_slopes(name):
     target = jnp.array([[LEVELS[200]]], jnp.float32)
     mean = target - 1.5
     for deviation in (1e-1, 1e-2, 1e-3, 1e-4):
-        nll, slope = jax.value_and_grad(lambda m: DISCRETIZED[name](m, spread(name, deviation), target).sum())(mean)  # noqa: B023
+        nll, slope = jax.value_and_grad(lambda m: DISCRETIZED[name](m, spread(name, deviation), target).sum())(mean)
         # then the bin's near edge decides: −log φ(t) and Mills' ratio 1/t for the one, t for the other.
         near = (1.5 - 1 / 255) / deviation
         if name == "gaussian":
@@ -147,7 +147,7 @@ def test_a_spread_may_be_one_number_or_one_for_each_channel():
 def test_a_level_of_which_nothing_is_known_costs_eight_bits():
     nats = jnp.full(5, 12 * np.log(256))
     np.testing.assert_allclose(losses.bits_per_dim(nats, 12), 8, rtol=1e-6)
-    with pytest.raises(ValueError, match="dims is 0"):
+    with pytest.raises(ValueError, match="num_dims is 0"):
         losses.bits_per_dim(nats, 0)
 
 

@@ -40,7 +40,7 @@ def test_a_power_law_has_its_exponent_as_slope():
         (lambda: metrics.sgd_bound(np.array([0.1, -0.1]), 1, 1, 1), "must be positive"),
         (lambda: metrics.sgd_bound(np.array([0.1]), -1, 1, 1), "gap is -1"),
         (lambda: metrics.gradient_descent_bound(np.array([2.0]), 1, 1), "below 2/L"),
-        (lambda: metrics.loglog_slope(np.array([1.0]), np.array([1.0])), "two or more"),
+        (lambda: metrics.loglog_slope(np.array([1.0]), np.array([1.0])), "two or more positive"),
         (lambda: metrics.loglog_slope(np.array([1.0, 2.0]), np.array([1.0, 0.0])), "positive"),
     ],
 )

@@ -176,17 +176,17 @@ def test_distances_of_pairs_in_blocks_are_the_same(monkeypatch):
 def test_subsets_have_the_mean_of_the_whole_and_one_whole_subset_is_the_whole():
     a, b = normal(200, 4), normal(300, 4, seed=1, mean=0.5)
     whole = metrics.kernel_distance(a, b)
-    mean, deviation = metrics.kernel_distance_of_subsets(a, b, seed=0, subsets=200, subset_size=50)
+    mean, deviation = metrics.kernel_distance_of_subsets(a, b, seed=0, num_subsets=200, subset_size=50)
     assert mean == pytest.approx(whole, abs=4 * deviation / np.sqrt(200))
     assert deviation > 0
-    once = metrics.kernel_distance_of_subsets(a, b[:200], seed=0, subsets=1, subset_size=200)
+    once = metrics.kernel_distance_of_subsets(a, b[:200], seed=0, num_subsets=1, subset_size=200)
     assert once == pytest.approx((metrics.kernel_distance(a, b[:200]), 0))
 
 
-# --- Neighbourhoods
+# --- Neighborhoods
 
 
-def neighbourhoods(real, generated, k):
+def neighborhoods(real, generated, k):
     """[real, generated] distances and the radii of both, by scikit-learn."""
     search = {name: NearestNeighbors(algorithm="brute").fit(x) for name, x in (("r", real), ("g", generated))}
     radii = [search[name].kneighbors(n_neighbors=k)[0][:, -1] for name in "rg"]  # without the point itself
@@ -196,7 +196,7 @@ def neighbourhoods(real, generated, k):
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_precision_recall_density_and_coverage_agree_with_brute_force(k):
     real, generated = normal(120, 8), normal(90, 8, seed=1, mean=0.4, scale=0.8)
-    distances, real_radii, generated_radii = neighbourhoods(real, generated, k)
+    distances, real_radii, generated_radii = neighborhoods(real, generated, k)
     in_real = distances <= real_radii[:, None]
     expected = in_real.any(0).mean(), (distances <= generated_radii).any(1).mean()
     assert metrics.precision_recall(real, generated, k=k) == pytest.approx(expected)
@@ -214,7 +214,7 @@ def test_equal_sets_are_precise_and_complete_even_where_copies_leave_no_radius(r
     assert density >= 1
 
 
-def test_the_density_of_an_equal_set_counts_each_example_and_k_less_one_neighbours():
+def test_the_density_of_an_equal_set_counts_each_example_and_k_less_one_neighbors():
     real = normal(60, 5)
     assert metrics.density_coverage(real, real, k=5) == (1, 1)
 
@@ -282,7 +282,7 @@ def test_the_divergence_is_zero_at_the_target_and_the_logarithm_of_the_classes_a
 
 
 def test_stacked_digits_count_the_classes_with_one_sample():
-    found = metrics.mode_coverage(np.arange(500).repeat(2), 1000, minimum_share=1 / 1000)
+    found = metrics.mode_coverage(np.arange(500).repeat(2), 1000, min_share=1 / 1000)
     assert found.covered == 500
     assert found.divergence == pytest.approx(np.log(2))
 
@@ -312,7 +312,7 @@ OF_SETS = {
     ],
 )
 def test_features_without_a_distance_are_refused(name, a, b, message):
-    with pytest.raises(ValueError, match=f"{name} wants .*{message}"):
+    with pytest.raises(ValueError, match=f"{name} expects .*{message}"):
         OF_SETS[name](a, b)
 
 
@@ -324,12 +324,12 @@ def test_features_without_a_distance_are_refused(name, a, b, message):
         (lambda x: metrics.frechet_distance_unbiased(x, x, seed=0, sizes=[5, 10]), "sizes are"),
         (lambda x: metrics.frechet_distance_unbiased(x[:2], x, seed=0), r"sizes are \[2\]"),
         (lambda x: metrics.kernel_distance_of_subsets(x, x, seed=0, subset_size=10), "50 subsets of 10; .* 2 … 9"),
-        (lambda x: metrics.kernel_distance_of_subsets(x, x, seed=0, subsets=0, subset_size=9), "at least 1"),
-        (lambda x: metrics.precision_recall(x, x[:4], k=4), "k is 4; precision_recall of 4 examples wants 1 … 3"),
-        (lambda x: metrics.density_coverage(x, x[:4], k=0), "k is 0; density_coverage of 9 examples wants 1 … 8"),
+        (lambda x: metrics.kernel_distance_of_subsets(x, x, seed=0, num_subsets=0, subset_size=9), "at least 1"),
+        (lambda x: metrics.precision_recall(x, x[:4], k=4), "k is 4; for 4 examples, precision_recall expects 1 … 3"),
+        (lambda x: metrics.density_coverage(x, x[:4], k=0), "k is 0; for 9 examples, density_coverage expects 1 … 8"),
     ],
 )
-def test_sizes_and_neighbours_that_there_are_not_are_refused(call, message):
+def test_sizes_and_neighbors_that_there_are_not_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(normal(9, 3))
 
@@ -337,14 +337,14 @@ def test_sizes_and_neighbours_that_there_are_not_are_refused(call, message):
 @pytest.mark.parametrize(
     ("classes", "options", "message"),
     [
-        ([0.0, 1.0], {}, r"integers; they are \[2\] float64"),
-        ([], {}, r"classes \[n\]"),
-        ([[0, 1]], {}, r"they are \[1, 2\]"),
-        ([0, 10], {}, "0 … 10; with num_classes they must be 0 … 9"),
+        ([0.0, 1.0], {}, r"integer classes .*; got \[2\] float64"),
+        ([], {}, r"integer classes \[n\]"),
+        ([[0, 1]], {}, r"got \[1, 2\]"),
+        ([0, 10], {}, "0 … 10; of 10 classes they must be 0 … 9"),
         ([-1, 3], {}, "-1 … 3"),
-        ([0, 1], {"minimum_share": 0.2}, r"minimum_share is 0.2; .* \(0, 0.1\]"),
-        ([0, 1], {"minimum_share": 0}, "minimum_share is 0;"),
-        ([0, 1], {"target": [0.5, 0.5]}, r"target must be \[10\] shares .* it is \[2\]"),
+        ([0, 1], {"min_share": 0.2}, r"min_share is 0.2; .* \(0, 0.1\]"),
+        ([0, 1], {"min_share": 0}, "min_share is 0;"),
+        ([0, 1], {"target": [0.5, 0.5]}, r"target must be \[10\] shares .* got \[2\]"),
         ([0, 1], {"target": [0.2] * 10}, "sum 2"),
         ([0, 1], {"target": [np.nan] * 10}, "sum nan"),
     ],

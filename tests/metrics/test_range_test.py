@@ -62,7 +62,7 @@ def test_noise_without_a_descent_suggests_nothing(seed):
     rates = np.geomspace(1e-5, 10, 150)
     test = metrics.range_test(rates, np.random.default_rng(seed).normal(2.3, 0.1, 150))
     assert test.suggestion is None
-    assert test.reason
+    assert "its noise" in test.reason or "only rises" in test.reason
 
 
 def test_a_rising_loss_suggests_nothing():

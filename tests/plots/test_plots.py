@@ -143,7 +143,7 @@ def test_a_grid_shows_every_image_in_its_place_under_its_names(channels):
     for i in range(2):
         for j in range(3):
             shown = canvas[9 * i : 9 * i + 8, 5 * j : 5 * j + 4]
-            # Ink is dark on paper; colours are as they are.
+            # Ink is dark on paper; colors are as they are.
             np.testing.assert_array_equal(shown, 255 - images[i, j] if channels == 1 else images[i, j])
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["x", "y", "z"]
@@ -160,8 +160,10 @@ def test_a_latent_map_writes_each_label_at_its_point():
     points, labels = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]]), np.array([3, 1, 3])
     axes = plots.latent_map(points, labels, [f"class {i}" for i in range(4)], "principal component").axes[0]
     assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [
-        ("3", 0.0, 1.0), ("1", 2.0, -1.0), ("3", 0.5, 0.5)
-    ]  # fmt: skip
+        ("3", 0.0, 1.0),
+        ("1", 2.0, -1.0),
+        ("3", 0.5, 0.5),
+    ]
     assert axes.texts[0].get_color() == axes.texts[2].get_color() != axes.texts[1].get_color()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"class {i}" for i in range(4)]
     assert axes.get_xlabel() == "principal component 1"

@@ -35,7 +35,7 @@ def test_partial_sums_take_any_optax_schedule():
 
 
 def test_partial_sums_of_no_steps_are_refused():
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="num_steps is 0"):
         schedules.partial_sums(schedules.constant(0.1), 0)
 
 

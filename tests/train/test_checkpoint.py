@@ -10,12 +10,12 @@ from etude import train
 
 @pytest.fixture
 def saved(tmp_path, tools):
-    """A folder with the checkpoints of steps 1, 2, 3 (the first is the best), and the state of step 3."""
-    state = tools.Problem(ema=True).state
+    """A folder where the steps 1, 2 and 3 were saved, and the state of step 3."""
+    state = tools.problem(ema=True).state
     checkpoints = train.Checkpoints(tmp_path / "checkpoints")
     for _ in range(3):
         state = state.replace(step=state.step + 1, params=jax.tree.map(lambda x: x + 1, state.params))
-        checkpoints.save(state, {"best_step": 1, "text": "é", "number": 0.1 + 0.2}, best=1)
+        checkpoints.save(int(state.step), state, {"text": "é", "number": 0.1 + 0.2, "rows": [[1.5], None]})
     checkpoints.close()
     return tmp_path / "checkpoints", state
 
@@ -23,18 +23,51 @@ def saved(tmp_path, tools):
 def test_a_state_and_its_record_come_back_exactly(saved, tools):
     folder, state = saved
     found = train.Checkpoints(folder).restore(state)
-    assert (found.step, found.record["number"]) == (3, 0.1 + 0.2)
-    assert tools.identical(found.state, state)
+    assert (found.step, found.record) == (3, {"text": "é", "number": 0.1 + 0.2, "rows": [[1.5], None]})
+    assert tools.identical(found.tree, state)
 
 
-def test_the_newest_two_and_the_best_are_kept(saved, tools):
+def test_any_tree_comes_back_with_its_structure(tmp_path, tools):
+    tree = {
+        "state": {"a": np.arange(3, dtype=np.int32), "key": jax.random.key(5)},
+        "best": None,
+        "many": [np.zeros((2, 1), np.float32), (True,)],
+    }
+    tree = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else np.asarray(x), tree)
+    checkpoints = train.Checkpoints(tmp_path)
+    checkpoints.save(7, tree, {})
+    found = checkpoints.restore(tree)
+    checkpoints.close()
+    assert jax.tree.structure(found.tree) == jax.tree.structure(tree)
+    assert tools.identical(found.tree, tree)
+
+
+def test_the_newest_two_are_kept(saved):
     folder, state = saved
     checkpoints = train.Checkpoints(folder)
+    assert checkpoints.steps() == [2, 3]
     checkpoints.restore(state)
     for step in (4, 5):
-        checkpoints.save(state.replace(step=state.step + step - 3), {"best_step": 1}, best=1)
+        checkpoints.save(step, state, {})
     checkpoints.wait()
-    assert checkpoints.steps() == [1, 4, 5]
+    assert checkpoints.steps() == [4, 5]
+
+
+def test_a_step_that_is_saved_already_is_left_as_it_is(saved, tools):
+    folder, state = saved
+    checkpoints = train.Checkpoints(folder)
+    checkpoints.save(3, jax.tree.map(np.zeros_like, state.replace(key=None)), {})
+    found = checkpoints.restore(state)
+    assert found.record["text"] == "é"
+    assert tools.identical(found.tree, state)
+
+
+def test_the_newest_up_to_a_step_is_restored(saved):
+    folder, state = saved
+    checkpoints = train.Checkpoints(folder)
+    assert checkpoints.restore(state, step=2).step == 2
+    assert checkpoints.restore(state, step=10).step == 3
+    assert checkpoints.restore(state, step=1) is None
 
 
 def files_of(folder, step):
@@ -55,7 +88,7 @@ def damage(kind, path):
 @pytest.mark.parametrize("kind", ["truncated", "missing", "flipped"])
 def test_damage_of_any_file_is_either_harmless_or_found_and_set_aside(saved, tools, tmp_path, kind):
     folder, state = saved
-    whole = {step: train.Checkpoints(folder).restore(state, step).state for step in (2, 3)}
+    whole = {step: train.Checkpoints(folder).restore(state, step).tree for step in (2, 3)}
     used = 0
     for number, path in enumerate(files_of(folder, 3)):
         copy = tmp_path / f"copy{number}" / "checkpoints"
@@ -65,11 +98,11 @@ def test_damage_of_any_file_is_either_harmless_or_found_and_set_aside(saved, too
         checkpoints = train.Checkpoints(copy, warn=told.append)
         found = checkpoints.restore(state)
         # Whatever was damaged, what comes back is what was saved,
-        assert tools.identical(found.state, whole[found.step]), path
+        assert tools.identical(found.tree, whole[found.step]), path
         # and what was set aside was told of and is still there.
         if found.step == 2:
             used += 1
-            assert checkpoints.steps() == [1, 2]
+            assert checkpoints.steps() == [2]
             if told:
                 assert "step 3 is damaged" in told[0]
                 assert (copy.with_name("checkpoints_damaged") / "3").exists()
@@ -83,7 +116,7 @@ def test_a_damaged_step_can_be_saved_again(saved):
     damage("truncated", largest)
     checkpoints = train.Checkpoints(folder)
     assert checkpoints.restore(state).step == 2
-    checkpoints.save(state, {"best_step": 1}, best=1)
+    checkpoints.save(3, state, {})
     assert checkpoints.restore(state).step == 3
 
 
@@ -97,4 +130,4 @@ def test_the_checkpoint_of_another_network_is_an_error_and_not_a_damage(saved):
     checkpoints = train.Checkpoints(folder)
     with pytest.raises(ValueError, match="of another run"):
         checkpoints.restore(other)
-    assert checkpoints.steps() == [1, 2, 3]
+    assert checkpoints.steps() == [2, 3]

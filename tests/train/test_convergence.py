@@ -25,7 +25,7 @@ def examples():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_curvature_is_the_largest_absolute_eigenvalue_of_the_hessian(examples, sign):
     params = {"a": jnp.ones(1), "b": jnp.ones((1, 2))}
-    flat = lambda p: jnp.concatenate([p["a"], p["b"].ravel()])  # noqa: E731
+    flat = lambda p: jnp.concatenate([p["a"], p["b"].ravel()])
     found = train.curvature(lambda p, b: sign * quadratic(flat(p), b), params, examples, jax.random.key(0))
     assert float(found) == pytest.approx(4.0, rel=1e-4)
 
@@ -60,9 +60,14 @@ def test_a_noisy_path_is_the_loop_over_its_own_minibatches(examples):
     start, rates = np.array([1.0, -2.0, 0.5]), 0.3 / np.arange(1, 9)
     key = jax.random.key(3)
     path = train.sgd_path(
-        quadratic, jnp.asarray(start, jnp.float32), examples, jnp.asarray(rates, jnp.float32), key,
-        jnp.arange(8), batch_size=2,
-    )  # fmt: skip
+        quadratic,
+        jnp.asarray(start, jnp.float32),
+        examples,
+        jnp.asarray(rates, jnp.float32),
+        key,
+        jnp.arange(8),
+        batch_size=2,
+    )
     params = start
     for t in range(8):
         np.testing.assert_allclose(path["params"][t], params, rtol=1e-5, atol=1e-6)
@@ -73,7 +78,7 @@ def test_a_noisy_path_is_the_loop_over_its_own_minibatches(examples):
 def test_on_a_quadratic_the_theorem_holds_and_the_floor_is_that_of_the_stationary_distribution(examples):
     rate, steps, seeds = 0.1, 4000, 64
     logged = jnp.arange(0, steps, 20)
-    run = lambda key: train.sgd_path(  # noqa: E731
+    run = lambda key: train.sgd_path(
         quadratic, jnp.zeros(3), examples, jnp.full(steps, rate), key, logged, batch_size=1
     )
     paths = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), seeds))

@@ -135,7 +135,7 @@ def test_epsilon_stands_where_the_formula_has_it(make, expected):
 
 TRACEABLE = {
     train.sgd: ("momentum", "weight_decay"),
-    train.adagrad: ("initial_accumulator", "eps", "weight_decay"),
+    train.adagrad: ("initial_accumulator_value", "eps", "weight_decay"),
     train.rmsprop: ("decay", "eps", "weight_decay"),
     train.adam: ("b1", "b2", "eps", "weight_decay"),
     train.adamw: ("b1", "b2", "eps", "weight_decay"),
@@ -146,7 +146,7 @@ TRACEABLE = {
 
 @pytest.mark.parametrize("make", TRACEABLE)
 def test_a_population_may_vary_every_real_hyperparameter(make):
-    loss = lambda p: sum((jnp.sin(x) ** 2).sum() for x in jax.tree.leaves(p))  # noqa: E731
+    loss = lambda p: sum((jnp.sin(x) ** 2).sum() for x in jax.tree.leaves(p))
 
     def run(value):
         values = {name: value * (i + 1) / 10 for i, name in enumerate(TRACEABLE[make])}  # all of them different
@@ -167,6 +167,31 @@ def test_a_population_may_vary_every_real_hyperparameter(make):
         np.testing.assert_allclose(kernel, jax.jit(run)(value), rtol=1e-5, atol=1e-6)
 
 
+def test_weight_decay_alone_pulls_kernels_towards_zero_and_leaves_biases():
+    params = {"dense": {"kernel": jnp.array([[2.0, -3.0]]), "bias": jnp.array([2.0, -3.0])}}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+
+    @jax.jit  # one program for all optimizers and for both decays
+    def updates():
+        found = {}
+        for name, make in train.OPTIMIZERS.items():
+            for decay in (0.0, 0.5):
+                optimizer = optax.with_extra_args_support(make(0.1, 0.0, weight_decay=decay, clip_norm=None))
+                state = optimizer.init(params)
+                found[name, decay], _ = optimizer.update(zeros, state, params, value_fn=lambda p: jnp.float32(0))
+        return found
+
+    for (name, decay), update in updates().items():
+        np.testing.assert_array_equal(update["dense"]["bias"], 0, err_msg=name)
+        moved = np.asarray(update["dense"]["kernel"]) * np.sign(params["dense"]["kernel"])
+        if decay:
+            assert (moved < -0.05).all(), (name, moved)
+        else:
+            np.testing.assert_array_equal(moved, 0, err_msg=name)
+        if name in ("sgd", "adamw", "shampoo") and decay:  # decay that no statistics scale: 0.1 · 0.5 · |θ|
+            np.testing.assert_allclose(moved, [[-0.1, -0.15]], rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("params", [np.float32(1.0), np.ones((2, 2), np.float32), [np.ones(2, np.float32)]])
 @pytest.mark.parametrize("make", [train.sgd, train.shampoo])
 def test_parameters_without_names_are_decayed(make, params):
@@ -183,9 +208,7 @@ def problem(tools):
 
 @pytest.mark.parametrize("name", train.OPTIMIZERS)
 def test_every_optimizer_by_name_trains_a_small_network(name, problem, source):
-    make = lambda rate, hyper: train.OPTIMIZERS[name](  # noqa: E731
-        rate, 0.9, weight_decay=hyper["weight_decay"], clip_norm=1.0
-    )
+    make = lambda rate, hyper: train.OPTIMIZERS[name](rate, 0.9, weight_decay=hyper["weight_decay"], clip_norm=1.0)
     step = train.make_step(problem.task, make, lambda hyper: lambda step: hyper["learning_rate"])
     hyper = {
         "learning_rate": jnp.float32(0.5 if name in ("newton_cg", "sgd") else 0.02),
@@ -193,19 +216,18 @@ def test_every_optimizer_by_name_trains_a_small_network(name, problem, source):
     }
     opt_state = make(hyper["learning_rate"], hyper).init(problem.state.params)
     state = replace(problem.state, opt_state=opt_state, hyper=hyper)  # as from create_state, without compiling it
-    feed = train.feed(step, source, batch_size=50, seed=0, where=problem.where)
-    placed, losses = problem.where.place_state(state), []
+    feed = train.feed(step, source, batch_size=50, seed=0, layout=problem.layout)
+    placed, losses = problem.layout.place_state(state), []
     for k in range(0, 40, 2):
         placed, read = feed.advance(placed, k, 2)
-        losses += read()["loss"].tolist()
+        losses += read()["loss"].value.tolist()
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:2]), losses
 
 
 def test_clipping_bounds_the_gradient_before_anything_else():
-    optimizer = train.sgd(1.0, momentum=0.0, clip_norm=1.0)
-    updates, _ = optimizer.update({"kernel": jnp.array([3.0, 4.0])}, optimizer.init({"kernel": jnp.zeros(2)}),
-                                  {"kernel": jnp.zeros(2)})  # fmt: skip
+    optimizer, params = train.sgd(1.0, momentum=0.0, clip_norm=1.0), {"kernel": jnp.zeros(2)}
+    updates, _ = optimizer.update({"kernel": jnp.array([3.0, 4.0])}, optimizer.init(params), params)
     np.testing.assert_allclose(updates["kernel"], [-0.6, -0.8], rtol=1e-6)
     with pytest.raises(ValueError, match="clip_norm is 0"):
         train.adam(0.1, clip_norm=0)
@@ -249,15 +271,20 @@ def test_a_fall_of_less_than_a_ten_thousandth_is_no_improvement_whatever_the_sig
 
 
 def test_several_steps_make_one_value():
-    assert scales([3, 1, 2, 2, 2, 2], factor=0.5, patience=1, steps_per_value=2)[-1] == 0.25
+    assert scales([3, 1, 2, 2, 2, 2], factor=0.5, patience=1, accumulation_size=2)[-1] == 0.25
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"factor": 1.0}, "factor is 1.0"), ({"factor": 0.0}, "factor is 0.0"), ({"patience": 0}, "patience is 0"),
-     ({"steps_per_value": 0}, "steps_per_value is 0"), ({"cooldown": -1}, "cooldown is -1"),
-     ({"min_scale": 2.0}, "min_scale is 2.0")],
-)  # fmt: skip
+    [
+        ({"factor": 1.0}, "factor is 1.0"),
+        ({"factor": 0.0}, "factor is 0.0"),
+        ({"patience": 0}, "patience is 0"),
+        ({"accumulation_size": 0}, "accumulation_size is 0"),
+        ({"cooldown": -1}, "cooldown is -1"),
+        ({"min_scale": 2.0}, "min_scale is 2.0"),
+    ],
+)
 def test_a_plateau_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         train.reduce_on_plateau(train.sgd(0.1), **options)

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from etude import train
-from etude.train import Aux
+from etude import tasks, train
 from etude.train.second_order import scale_by_newton_cg, scale_by_shampoo
 
 MATRIX = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 0.2]])
@@ -58,9 +57,14 @@ def test_a_gradient_that_is_not_finite_is_not_taken_for_a_minimum(bad):
 def test_damping_and_decay_are_added_to_the_hessian():
     params = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
     step = newton_step(
-        quadratic, params, damping=100.0, weight_decay=50.0, cg_steps=20, tolerance=0.0,
+        quadratic,
+        params,
+        damping=100.0,
+        weight_decay=50.0,
+        cg_steps=20,
+        tolerance=0.0,
         decay_mask=lambda params: {"a": True, "b": False},
-    )  # fmt: skip
+    )
     x, decay = np.array([1.0, 2.0, 3.0]), np.diag([50.0, 50.0, 0.0])
     expected = np.linalg.solve(MATRIX + decay + 100 * np.eye(3), MATRIX @ x - OFFSET + decay @ x)
     np.testing.assert_allclose(np.concatenate([step["a"], step["b"]]), expected, rtol=1e-5)
@@ -72,7 +76,7 @@ def test_negative_curvature_at_once_gives_the_gradient():
 
 
 def test_negative_curvature_later_keeps_a_descent_direction():
-    loss = lambda p: (jnp.array([4.0, 1.0, -0.5]) * p["a"] ** 2).sum() / 2  # noqa: E731
+    loss = lambda p: (jnp.array([4.0, 1.0, -0.5]) * p["a"] ** 2).sum() / 2
     params = {"a": jnp.array([1.0, 1.0, 0.1])}
     gradient = jax.grad(loss)(params)["a"]
     kept, first = (newton_step(loss, params, cg_steps=n, tolerance=0.0)["a"] for n in (20, 2))
@@ -89,7 +93,7 @@ def test_newton_reaches_the_optimum_of_logistic_regression_that_scikit_learn_fin
     reference = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y).coef_[0]
     sign = jnp.asarray(2 * y - 1)
     with jax.enable_x64(True):
-        loss = lambda p: jnp.logaddexp(0, -sign * (jnp.asarray(x) @ p["kernel"])).sum()  # noqa: E731
+        loss = lambda p: jnp.logaddexp(0, -sign * (jnp.asarray(x) @ p["kernel"])).sum()
         params = {"kernel": jnp.zeros(5)}
         optimizer = train.newton_cg(1.0, damping=0.0, cg_steps=20, weight_decay=1.0)
         update = jax.jit(lambda p, s: optimizer.update(jax.grad(loss)(p), s, p, value_fn=loss))
@@ -104,7 +108,7 @@ def test_newton_goes_through_vmap():
     params = {"a": jnp.array([[1.0, 2.0], [0.0, 1.0]]), "b": jnp.array([[3.0], [-1.0]])}
     together = jax.vmap(lambda p: newton_step(quadratic, p))(params)
     for i in range(2):
-        alone = newton_step(quadratic, jax.tree.map(lambda x: x[i], params))  # noqa: B023
+        alone = newton_step(quadratic, jax.tree.map(lambda x: x[i], params))
         np.testing.assert_allclose(together["a"][i], alone["a"], rtol=1e-4)
 
 
@@ -116,23 +120,23 @@ def test_newton_without_the_loss_says_what_it_needs():
 
 
 def linear_regression():
-    init = lambda key: {"params": {"kernel": jax.random.normal(key, (3,))}}  # noqa: E731
+    init = lambda key: {"params": {"kernel": jax.random.normal(key, (3,))}}
 
     def loss(params, model_state, batch, key, train, hyper):
         per_example = (batch["x"] @ params["kernel"] - batch["y"]) ** 2
-        return per_example.mean(), Aux(model_state, {"loss": per_example})
+        return tasks.Mean.of(per_example), tasks.Aux(model_state, {})
 
     rng = np.random.default_rng(0)
     batch = {
         "x": jnp.asarray(rng.normal(size=(12, 3)), jnp.float32),
         "y": jnp.asarray(rng.normal(size=12), jnp.float32),
     }
-    return train.Task(init, loss), batch
+    return tasks.Task(init, loss), batch
 
 
 def newton_training_step(**options):
     task, batch = linear_regression()
-    make = lambda rate, hyper: train.newton_cg(rate, damping=0.0, cg_steps=10, tolerance=0.0)  # noqa: E731
+    make = lambda rate, hyper: train.newton_cg(rate, damping=0.0, cg_steps=10, tolerance=0.0)
     step = train.make_step(task, make, lambda hyper: lambda step: 1.0, **options)
     return step, train.create_state(task, make, jax.random.key(0), {}), batch
 
@@ -242,7 +246,7 @@ def test_any_rank_keeps_its_shape_and_the_grafted_length(shape):
 
 def test_shampoo_is_faster_than_gradient_descent_where_rows_and_columns_are_badly_scaled():
     scale = jnp.outer(jnp.logspace(0, -2, 6), jnp.logspace(0, -2, 5))
-    loss = lambda p: (scale * (p["kernel"] - 1) ** 2).sum() / 2  # noqa: E731
+    loss = lambda p: (scale * (p["kernel"] - 1) ** 2).sum() / 2
 
     def final(optimizer):
         def step(carry, _):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from etude import models, train
+from etude import models, tasks, train
 
 
 class Linear(nn.Module):
@@ -29,17 +29,22 @@ def batch():
 
 def run(batch, *, optimizer=train.sgd, hyper=None, steps=1, ema=False, schedule=None, **options):
     hyper = {"learning_rate": 0.1} | (hyper or {})
-    task = train.classification(Linear(), (2, 2, 1))
-    make_optimizer = lambda rate, _: optimizer(rate)  # noqa: E731
-    step = train.make_step(
-        task, make_optimizer, schedule or (lambda hyper: lambda step: hyper["learning_rate"]), **options
-    )
+    task = tasks.classification(Linear(), (2, 2, 1))
+
+    def make_optimizer(rate, _):
+        return optimizer(rate)
+
+    step = jax.jit(train.make_step(task, make_optimizer, schedule or constant, **options))
     state = train.create_state(task, make_optimizer, jax.random.key(0), hyper, ema=ema)
-    states = [state]
+    states, metrics = [state], {}
     for _ in range(steps):
-        state, metrics = jax.jit(step)(state, batch)
+        state, metrics = step(state, batch)
         states.append(state)
-    return states, metrics
+    return states, {name: mean.value for name, mean in metrics.items()}
+
+
+def constant(hyper):
+    return lambda step: hyper["learning_rate"]
 
 
 def test_plain_sgd_moves_by_the_rate_times_the_gradient_of_the_mean_loss(batch):
@@ -58,12 +63,37 @@ def test_plain_sgd_moves_by_the_rate_times_the_gradient_of_the_mean_loss(batch):
     assert float(metrics["gradient_norm"]) == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, np.array([0, 0, 0, 1, 0, 0.5, 0, 3, 0, 0, 0, 2], np.float32)])
 @pytest.mark.parametrize("parts", [2, 3, 12])
-def test_accumulated_parts_give_the_update_of_the_whole_batch(batch, parts):
+def test_accumulated_parts_give_the_update_of_the_whole_batch(batch, parts, weights):
+    batch = batch if weights is None else {**batch, "weight": weights}
     (_, whole), metrics = run(batch)
     (_, parted), parted_metrics = run(batch, accumulate=parts)
     np.testing.assert_allclose(parted.params["dense"]["kernel"], whole.params["dense"]["kernel"], rtol=1e-5)
-    assert float(parted_metrics["accuracy"]) == pytest.approx(float(metrics["accuracy"]))
+    for name in ("loss", "accuracy", "gradient_norm"):
+        assert float(parted_metrics[name]) == pytest.approx(float(metrics[name]), rel=1e-5)
+
+
+def test_an_optimizer_is_told_of_the_whole_batch_whatever_the_parts(batch):
+    told = []
+
+    def spy(rate, hyper):
+        def update(updates, state, params=None, *, value, grad, value_fn):
+            told.append((value, grad["dense"]["kernel"], value_fn(params)))
+            return updates, state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    task = tasks.classification(Linear(), (2, 2, 1))
+    state = train.create_state(task, spy, jax.random.key(0), {"learning_rate": 0.1})
+    weighted = {**batch, "weight": np.array([0, 0, 0, 1, 0, 0.5, 0, 3, 0, 0, 0, 2], np.float32)}
+    for parts in (1, 3):
+        train.make_step(task, spy, constant, accumulate=parts)(state, weighted)
+    (value, gradient, again), (of_parts, its_gradient, its_again) = told
+    assert float(again) == pytest.approx(float(value), rel=1e-5)
+    assert float(of_parts) == pytest.approx(float(value), rel=1e-5)
+    assert float(its_again) == pytest.approx(float(value), rel=1e-5)
+    np.testing.assert_allclose(its_gradient, gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_clipping_bounds_the_update_and_reports_the_norm_before_it(batch):
@@ -73,12 +103,14 @@ def test_clipping_bounds_the_update_and_reports_the_norm_before_it(batch):
     assert float(metrics["gradient_norm"]) > 1e-2
 
 
-@pytest.mark.parametrize("optimizer", [train.sgd, train.adamw])
-def test_weight_decay_spares_biases(batch, optimizer):
-    (_, without), _ = run(batch, optimizer=optimizer)
+@pytest.mark.parametrize("optimizer", [partial(train.sgd, momentum=0.0), train.adamw])
+def test_weight_decay_shrinks_kernels_and_spares_biases(batch, optimizer):
+    (before, without), _ = run(batch, optimizer=optimizer)
     (_, decayed), _ = run(batch, optimizer=partial(optimizer, weight_decay=0.1))
     np.testing.assert_array_equal(decayed.params["dense"]["bias"], without.params["dense"]["bias"])
-    assert not np.allclose(decayed.params["dense"]["kernel"], without.params["dense"]["kernel"])
+    # A step of rate 0.1 takes 0.1 · 0.1 of the weight itself away, beside the gradient's part.
+    expected = without.params["dense"]["kernel"] - 0.1 * 0.1 * before.params["dense"]["kernel"]
+    np.testing.assert_allclose(decayed.params["dense"]["kernel"], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_decay_mask_goes_by_name_since_scanned_blocks_have_one_axis_more():
@@ -96,6 +128,7 @@ def test_the_kernels_of_a_transformer_are_decayed_and_nothing_else(name, inputs)
     model = models.create(name)
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), *map(jnp.zeros, inputs)))["params"]
     decayed = {path[-1].key for path, yes in jax.tree_util.tree_leaves_with_path(train.decay_mask(params)) if yes}
+    assert decayed
     assert all(name.endswith("kernel") for name in decayed), decayed
 
 
@@ -109,15 +142,20 @@ def test_the_average_follows_its_recursion(batch):
 
 
 def test_the_schedule_sees_the_step_and_the_hyperparameters(batch):
-    schedule = lambda hyper: lambda step: hyper["learning_rate"] / (1.0 + step)  # noqa: E731
+    def schedule(hyper):
+        return lambda step: hyper["learning_rate"] / (1.0 + step)
+
     _, metrics = run(batch, steps=4, schedule=schedule, hyper={"learning_rate": 0.2})
     assert float(metrics["learning_rate"]) == pytest.approx(0.2 / 4)
 
 
 def test_a_population_over_rates_equals_each_member_alone(batch):
-    task = train.classification(Linear(), (2, 2, 1))
-    make_optimizer = lambda rate, hyper: train.sgd(rate, weight_decay=hyper["weight_decay"])  # noqa: E731
-    step = train.make_step(task, make_optimizer, lambda hyper: lambda step: hyper["learning_rate"])
+    task = tasks.classification(Linear(), (2, 2, 1))
+
+    def make_optimizer(rate, hyper):
+        return train.sgd(rate, weight_decay=hyper["weight_decay"])
+
+    step = train.make_step(task, make_optimizer, constant)
 
     def after(rate):
         hyper = {"learning_rate": rate, "weight_decay": 0.01}
@@ -149,12 +187,15 @@ def test_a_clip_norm_of_zero_is_refused():
 
 
 def test_a_compiled_creation_gives_the_state_of_the_plain_one():
-    task = train.classification(Linear(), (2, 2, 1))
-    make_optimizer = lambda rate, _: train.adam(rate)  # noqa: E731
+    task = tasks.classification(Linear(), (2, 2, 1))
+
+    def make_optimizer(rate, _):
+        return train.adam(rate)
+
     arguments = jax.random.key(3), {"learning_rate": 0.1}
     plain = train.create_state(task, make_optimizer, *arguments, ema=True)
     compiled = train.compile_create(task, make_optimizer, ema=True)(*arguments)
     assert jax.tree.structure(plain) == jax.tree.structure(compiled)
-    # Compilers may round the last bit of an initialiser differently.
+    # Compilers may round the last bit of an initializer differently.
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), plain.variables, compiled.variables)
     assert jax.random.key_data(plain.key).tolist() == jax.random.key_data(compiled.key).tolist()

@@ -1,0 +1,18 @@
+"""Where examples come from: the type `Source`, the data sets that `load` knows by name, and how they are prepared."""
+
+from . import prepare
+from .catalogue import load, names
+from .images import image_spec, moments, require_images
+from .source import Records, Source, subset
+
+__all__ = [
+    "Records",
+    "Source",
+    "image_spec",
+    "load",
+    "moments",
+    "names",
+    "prepare",
+    "require_images",
+    "subset",
+]

@@ -1,0 +1,234 @@
+"""What experiments are composed of: option groups, the command line, the frame of a run, and its tables.
+
+    @dataclass(frozen=True)
+    class Config:
+        run: RunOptions = RunOptions()              # --preset, --name, --out
+        data: DataOptions = DataOptions()           # --data, --data-dir, --image-size
+        optimizer: OptimizerOptions = OptimizerOptions("adam")
+        size: int = 3                               # --size, an option of the experiment itself
+
+    def main(config: Config) -> Result:
+        with open_run(__file__, config) as run: ...
+
+    if __name__ == "__main__":
+        sys.exit(command(__doc__, Config, main))
+
+Names are imported when they are first used: `etude --help` lists the experiments without importing JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arrays import between, between_pairs, in_batches, load_arrays, over_seeds, save_arrays
+    from .augmentation import (
+        AugmentationOptions,
+        MixingOptions,
+        ViewOptions,
+        make_augmentation,
+        of_images,
+        views,
+        voting_views,
+    )
+    from .classifier import Classifier, classification, more_accurate, named_model, range_test
+    from .cli import command, experiments, parse
+    from .config import Option, check, flatten, options_of, override, read_config, read_json, to_json
+    from .folder import read_result, run_folder, write_json
+    from .generation import draw_curves, draw_stages, stages, stages_of, train_in_stages
+    from .grids import parse_grid
+    from .judge import Judge, prepare_judge, train_judge
+    from .options import (
+        NO_GRID,
+        AccumulationOptions,
+        AveragingOptions,
+        BatchOptions,
+        DataOptions,
+        DropOptions,
+        GridOptions,
+        JudgeOptions,
+        LayoutOptions,
+        LossOptions,
+        ModelOptions,
+        OptimizerOptions,
+        PrecisionOptions,
+        RandomOptions,
+        RangeTestOptions,
+        RateOptions,
+        ScheduleOptions,
+        SeedsOptions,
+        StoppingOptions,
+        TrainingOptions,
+        UpdateOptions,
+    )
+    from .race import Race, draw_race
+    from .reporting import curves, draw_predictions, report_classifier
+    from .run import Claim, Result, Run, RunOptions, open_run, save_figures
+    from .tables import read_csv, write_csv
+    from .training import (
+        EVALUATION_BATCH,
+        Start,
+        Trained,
+        Training,
+        fit,
+        hyperparameters,
+        load,
+        make_optimizer,
+        make_training,
+        population_of,
+        warmup_cosine,
+        write_members,
+    )
+    from .valid import (
+        COUNT,
+        FRACTION,
+        NON_NEGATIVE,
+        POSITIVE,
+        PROPER_FRACTION,
+        SEED,
+        Choice,
+        Grid,
+        Valid,
+        at_least,
+        check_hyper,
+    )
+
+__all__ = [
+    "COUNT",
+    "EVALUATION_BATCH",
+    "FRACTION",
+    "NON_NEGATIVE",
+    "NO_GRID",
+    "POSITIVE",
+    "PROPER_FRACTION",
+    "SEED",
+    "AccumulationOptions",
+    "AugmentationOptions",
+    "AveragingOptions",
+    "BatchOptions",
+    "Choice",
+    "Claim",
+    "Classifier",
+    "DataOptions",
+    "DropOptions",
+    "Grid",
+    "GridOptions",
+    "Judge",
+    "JudgeOptions",
+    "LayoutOptions",
+    "LossOptions",
+    "MixingOptions",
+    "ModelOptions",
+    "OptimizerOptions",
+    "Option",
+    "PrecisionOptions",
+    "Race",
+    "RandomOptions",
+    "RangeTestOptions",
+    "RateOptions",
+    "Result",
+    "Run",
+    "RunOptions",
+    "ScheduleOptions",
+    "SeedsOptions",
+    "Start",
+    "StoppingOptions",
+    "Trained",
+    "Training",
+    "TrainingOptions",
+    "UpdateOptions",
+    "Valid",
+    "ViewOptions",
+    "at_least",
+    "between",
+    "between_pairs",
+    "check",
+    "check_hyper",
+    "classification",
+    "command",
+    "curves",
+    "draw_curves",
+    "draw_predictions",
+    "draw_race",
+    "draw_stages",
+    "experiments",
+    "fit",
+    "flatten",
+    "hyperparameters",
+    "in_batches",
+    "load",
+    "load_arrays",
+    "make_augmentation",
+    "make_optimizer",
+    "make_training",
+    "more_accurate",
+    "named_model",
+    "of_images",
+    "open_run",
+    "options_of",
+    "over_seeds",
+    "override",
+    "parse",
+    "parse_grid",
+    "population_of",
+    "prepare_judge",
+    "range_test",
+    "read_config",
+    "read_csv",
+    "read_json",
+    "read_result",
+    "report_classifier",
+    "run_folder",
+    "save_arrays",
+    "save_figures",
+    "stages",
+    "stages_of",
+    "to_json",
+    "train_in_stages",
+    "train_judge",
+    "views",
+    "voting_views",
+    "warmup_cosine",
+    "write_csv",
+    "write_json",
+    "write_members",
+]
+
+# The module of every name above.
+_MODULES = {
+    "arrays": "between between_pairs in_batches load_arrays over_seeds save_arrays",
+    "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
+    "classifier": "Classifier classification more_accurate named_model range_test",
+    "cli": "command experiments parse",
+    "config": "Option check flatten options_of override read_config read_json to_json",
+    "folder": "read_result run_folder write_json",
+    "generation": "draw_curves draw_stages stages stages_of train_in_stages",
+    "grids": "parse_grid",
+    "judge": "Judge prepare_judge train_judge",
+    "options": """
+        NO_GRID AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions JudgeOptions
+        LayoutOptions LossOptions ModelOptions OptimizerOptions PrecisionOptions RandomOptions RangeTestOptions
+        RateOptions ScheduleOptions SeedsOptions StoppingOptions TrainingOptions UpdateOptions
+    """,
+    "race": "Race draw_race",
+    "reporting": "curves draw_predictions report_classifier",
+    "run": "Claim Result Run RunOptions open_run save_figures",
+    "tables": "read_csv write_csv",
+    "training": """
+        EVALUATION_BATCH Start Trained Training fit hyperparameters load make_optimizer make_training population_of
+        warmup_cosine write_members
+    """,
+    "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,76 @@
+"""Arrays on their way through an experiment: in batches, between others, over seeds, into files and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+BATCH = 256
+
+
+def in_batches(function: Callable, *arrays: Any, size: int = BATCH) -> Any:
+    """Applies a compiled function to batches of one size, as equal as can be; the last is filled up with its last row.
+
+    Args:
+      function: arrays [size, …] -> tree of [size, …], row by row.
+      arrays: [n, …] each.
+      size: largest size of a batch.
+    Returns: the tree, of NumPy arrays [n, …].
+
+    >>> in_batches(lambda x: 2 * x, np.arange(5), size=2).tolist()
+    [0, 2, 4, 6, 8]
+    """
+    count = len(arrays[0])
+    size = -(-count // -(-count // size))
+    parts = []
+    for first in range(0, count, size):
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        parts.append(jax.tree.map(np.asarray, function(*(array[rows] for array in arrays))))
+    return jax.tree.map(lambda *each: np.concatenate(each)[:count], *parts)
+
+
+def between(first: jax.Array, last: jax.Array, count: int) -> jax.Array:
+    """Points on the circle between normal vectors: [count, …]. (A mean of two would be too short for noise.)"""
+    angles = jnp.linspace(0, jnp.pi / 2, count)
+    return jnp.stack([jnp.cos(angle) * first + jnp.sin(angle) * last for angle in angles])
+
+
+def between_pairs(encodings: np.ndarray, count: int) -> np.ndarray:
+    """Points on the lines between encodings 0 and 1, 2 and 3, …: [at most 10 pairs, count, …].
+
+    Encodings are not drawn from a normal distribution; for noise, use `between`.
+    """
+    pairs = min(10, len(encodings) // 2)
+    ends = encodings[: 2 * pairs].reshape(pairs, 2, 1, *encodings.shape[1:])
+    part = np.linspace(0, 1, count).reshape(1, count, *[1] * (encodings.ndim - 1))
+    return (1 - part) * ends[:, 0] + part * ends[:, 1]
+
+
+def over_seeds(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number and, of several seeds, `<name>_std`.
+
+    >>> over_seeds([{"loss": 1.0}, {"loss": 3.0}])
+    {'loss': 2.0, 'loss_std': 1.0}
+    """
+    columns = {name: np.array([report[name] for report in reports]) for name in reports[0]}
+    means = {name: float(column.mean()) for name, column in columns.items()}
+    spread = {f"{name}_std": float(column.std()) for name, column in columns.items()} if len(reports) > 1 else {}
+    return means | spread
+
+
+def save_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an .npz file, all of it or nothing."""
+    partial = file.with_suffix(".partial.npz")
+    np.savez_compressed(partial, allow_pickle=False, **arrays)
+    partial.replace(file)
+
+
+def load_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file."""
+    with np.load(file) as arrays:
+        return dict(arrays)

@@ -1,0 +1,184 @@
+"""Image classifiers as a `Training`, their range test, and what they predict of a split.
+
+classifier = classification(
+    data=config.data, model=config.model.model, batch=config.batch, optimizer=config.optimizer, update=config.update
+)
+trained = fit(run, classifier.training, classifier.training.members(0.1), schedule, epochs)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import metrics, models, schedules, tasks, train
+from ..data import Source, augment, moments
+from ..errors import InputError
+from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
+from .options import (
+    BatchOptions,
+    DataOptions,
+    DropOptions,
+    LayoutOptions,
+    OptimizerOptions,
+    RangeTestOptions,
+    SeedsOptions,
+    UpdateOptions,
+)
+from .run import Run
+from .tables import write_csv
+from .training import EVALUATION_BATCH, Training, load, make_training
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An image classifier, ready to train."""
+
+    training: Training
+    """How it is trained."""
+    model: nn.Module
+    """images [batch, height, width, channel] -> logits [batch, classes]."""
+    preprocess: Callable[[jax.Array], jax.Array]
+    """Images of the data set -> images for the model."""
+    test_task: tasks.Task
+    """The task with which the test split is measured: augmented copies of an image vote, if there are any."""
+    views: Callable[[Any], jax.Array] | None
+    """batch -> images [copies, batch, …] that vote on the test split; None for the image alone."""
+
+    def probabilities(self, variables: tasks.Variables, source: Source) -> np.ndarray:
+        """Class probabilities of every example of a split, [len(source), classes]. On the test split, views vote.
+
+        Args:
+          variables: those of one run.
+          source: the split.
+        """
+        views = self.views if source.split == "test" else None
+
+        def predict(variables, batch):
+            images = batch["image"][None] if views is None else views(batch)
+            logits = jax.lax.map(lambda x: self.model.apply(variables, self.preprocess(x), train=False), images)
+            return {"probabilities": metrics.mean_vote(jax.nn.softmax(logits))}
+
+        resident = self.training.batch.resident
+        return train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=resident)(variables)[
+            "probabilities"
+        ]
+
+
+def classification(
+    *,
+    data: DataOptions,
+    model: str | nn.Module,
+    batch: BatchOptions,
+    optimizer: OptimizerOptions,
+    update: UpdateOptions,
+    seed: int = 0,
+    drops: DropOptions = DropOptions(),
+    label_smoothing: float = 0.0,
+    dtype: str = "float32",
+    augmentation: AugmentationOptions = AugmentationOptions(),
+    mixing: MixingOptions = MixingOptions(),
+    copies: int = 0,
+    layout: LayoutOptions = LayoutOptions(),
+    accumulate: int = 1,
+) -> Classifier:
+    """Loads the data and builds the classifier that options name.
+
+    Args:
+      data, batch, optimizer, update, drops, augmentation, mixing, layout: groups of options.
+      model: a name of `models.names(role="classifier")`, or a module: images [batch, height, width, channel] -> logits.
+      seed: seed of the training.
+      label_smoothing: probability that is moved from the label to all classes alike, in training.
+      dtype: data type of activations and gradients.
+      copies: number of augmented copies of a test image that vote.
+      accumulate: number of parts of a batch.
+    Raises: InputError for a name, split or number that is not valid.
+    """
+    source = load(data, "train")
+    views = voting_views(augmentation, source, copies)
+    if isinstance(model, str):
+        axis_name = train.make_layout(layout.parallel).axis_name
+        model = named_model(model, len(source.classes), drops, dtype, axis_name)
+    mean, std = moments(source)
+    preprocess = partial(augment.normalize, mean=mean, std=std)
+    make_task = partial(tasks.classification, model, source.element_spec["image"].shape, preprocess=preprocess)
+    training = make_training(
+        make_task(label_smoothing=label_smoothing),
+        source,
+        data=data,
+        batch=batch,
+        optimizer=optimizer,
+        update=update,
+        seed=seed,
+        layout=layout,
+        accumulate=accumulate,
+        augment=make_augmentation(augmentation, source, mixup=mixing.mixup, cutmix=mixing.cutmix),
+    )
+    return Classifier(training, model, preprocess, make_task(views=views), views)
+
+
+def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axis_name: str | None) -> nn.Module:
+    """The classifier of a name, for so many classes.
+
+    Raises: InputError for an unknown name, a network that does not classify, or a rate that it does not have.
+    """
+    rates = {"dropout": drops.dropout, "drop_path": drops.drop_path}
+    given = {field: rate for field, rate in rates.items() if rate is not None}
+    role = models.entry(name).role
+    if role != "classifier":
+        raise InputError(f"{name} is a {role} and does not classify; choose one of models.names(role='classifier').")
+    model = models.create(name, num_classes=num_classes, dtype=jnp.dtype(dtype), **given)
+    return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
+
+
+def range_test(
+    run: Run,
+    training: Training,
+    options: RangeTestOptions,
+    population: SeedsOptions = SeedsOptions(),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a learning-rate range test, or reads what an earlier start of the same run measured (range_test.csv).
+
+    Args:
+      run: open; shows the progress.
+      training: what is trained; the state that the test trains is thrown away.
+      options: the range, and how slowly the rate grows through it: by 10^(1/steps_per_decade) a step. It is given in
+        steps per decade, so that moving an end of the range does not change what is measured in between.
+      population: number of seeds.
+    Returns: (rates [n], losses [n, seeds]).
+    Raises: InputError if the range is empty.
+    """
+    lowest, highest = options.range_lowest, options.range_highest
+    if not 0 < lowest < highest < math.inf:
+        raise InputError(f"The swept range is {lowest} to {highest}; wanted: 0 < range_lowest < range_highest.")
+    file = run.folder / "range_test.csv"
+    if not file.exists():
+        steps = 1 + round(options.range_steps_per_decade * math.log10(highest / lowest))
+        rate = schedules.exponential_sweep(lowest, highest, steps)
+        members = training.members(lowest, population)
+        start = training.start(
+            members,
+            lambda hyper: rate,
+            steps,
+            population=population if len(members) > 1 else None,
+            file=file.with_suffix(".json"),
+        )
+        placed, journal = start.layout.place_state(start.state), train.Journal(console=run.console)
+        losses = train.sweep(placed, start.feed, steps=steps, journal=journal).reshape(-1, len(members))
+        names = ("learning_rate", *(f"loss_seed{seed}" for seed in members.seeds))
+        write_csv(file, names, np.column_stack([rate(np.arange(len(losses))), losses]))
+    measured = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
+    return measured[:, 0], measured[:, 1:]
+
+
+def more_accurate(validation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Score of a validation: accuracy; the loss decides the many ties of a small split."""
+    return validation["accuracy"], -validation["loss"]

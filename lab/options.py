@@ -1,0 +1,285 @@
+"""The options that experiments share, in groups small enough that an experiment can use all of a group it has.
+
+A group is a frozen dataclass; the sentence below a field is its help, the notes in its type say which values are valid,
+and `config` says what the class variables mean. What belongs to one subject alone stands beside that subject: the run's
+place in `run`, augmentation in `augmentation`. No function takes a group that it uses only a part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from .. import train
+from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
+
+
+@dataclass(frozen=True)
+class RandomOptions:
+    """What is random."""
+
+    TITLE: ClassVar[str] = ""
+
+    seed: Annotated[int, SEED] = 0
+    """Seed of initialization, order of examples and all other randomness; the splits do not depend on it."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where examples come from."""
+
+    TITLE: ClassVar[str] = "data"
+
+    data: str = "digits"
+    """Data set: digits (embedded), tfds:<name> (prepared by TensorFlow Datasets) or folder:<path>."""
+    data_dir: Path | None = None
+    """Folder of prepared TensorFlow data sets; by default the one that TensorFlow Datasets uses."""
+    image_size: Annotated[int | None, COUNT] = None
+    """Side in pixels to which images are resized and cropped; needed where the images of a set differ in size."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a training step sees."""
+
+    TITLE: ClassVar[str] = "batch"
+
+    batch_size: Annotated[int, COUNT] = 64
+    """Number of examples in a training step, of all devices together."""
+    feed: Literal["auto", "resident", "stream"] = "auto"
+    """Place of the examples: resident on the devices, or streamed to them; auto decides by their size."""
+
+    @property
+    def resident(self) -> bool | None:
+        """`feed` in the words of `train.feed`."""
+        return {"auto": None, "resident": True, "stream": False}[self.feed]
+
+
+@dataclass(frozen=True)
+class AccumulationOptions:
+    """How many parts a step's batch is cut into."""
+
+    TITLE: ClassVar[str] = "batch"
+
+    accumulate: Annotated[int, COUNT] = 1
+    """Number of equal parts into which a batch is cut, to save memory; their gradients are added up."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network is trained."""
+
+    TITLE: ClassVar[str] = "model"
+
+    model: str = "resnet8"
+    """Name of the network, such as resnet20, resnet50 or vit_tiny_patch4_32; an unknown name lists all."""
+
+
+@dataclass(frozen=True)
+class DropOptions:
+    """What a network drops at random in training."""
+
+    TITLE: ClassVar[str] = "model"
+
+    dropout: Annotated[float | None, PROPER_FRACTION] = None
+    """Rate of dropout, such as 0.1, where the network has it; by default its own."""
+    drop_path: Annotated[float | None, PROPER_FRACTION] = None
+    """Rate of stochastic depth in the last block, such as 0.1, where the network has it; by default its own."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What a classifier's loss is."""
+
+    TITLE: ClassVar[str] = "model"
+
+    label_smoothing: Annotated[float, PROPER_FRACTION] = 0.0
+    """Probability that the training target moves from the label to all classes alike, such as 0.1."""
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Which optimizer takes the steps."""
+
+    TITLE: ClassVar[str] = "optimizer"
+
+    optimizer: Annotated[str, Choice("optimizer", train.OPTIMIZERS)] = "nesterov"
+    """Name of the optimizer; sgd is without momentum."""
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """What optimizers have besides the learning rate."""
+
+    TITLE: ClassVar[str] = "optimizer"
+
+    momentum: Annotated[float, PROPER_FRACTION] = 0.9
+    """Momentum of momentum, nesterov and shampoo; the first moment's decay rate for adam, nadam and adamw."""
+    weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
+    """Weight decay of all parameters but biases, normalization scales, learned positions and class tokens."""
+    clip_norm: Annotated[float | None, POSITIVE] = None
+    """Largest norm of a gradient, such as 1; by default gradients are not clipped."""
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """How large the steps are."""
+
+    TITLE: ClassVar[str] = "schedule"
+
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True)
+class RangeTestOptions:
+    """How large the steps are, or how the range test finds that out."""
+
+    TITLE: ClassVar[str] = "schedule"
+
+    learning_rate: Annotated[float | None, POSITIVE] = None
+    """Peak learning rate; by default the suggestion of a range test."""
+    range_lowest: Annotated[float, POSITIVE] = 1e-4
+    """Learning rate of the range test's first step."""
+    range_highest: Annotated[float, POSITIVE] = 10.0
+    """Learning rate of the range test's last step."""
+    range_steps_per_decade: Annotated[int, COUNT] = 30
+    """Number of steps in which the range test raises its learning rate tenfold."""
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """How the learning rate changes: linear warm-up, then a cosine."""
+
+    TITLE: ClassVar[str] = "schedule"
+    BEFORE: ClassVar[Mapping[str, Any]] = {"final_rate": 0.0}
+
+    warmup_fraction: Annotated[float, PROPER_FRACTION] = 0.1
+    """Fraction of the steps in which the learning rate rises from 0 to its peak."""
+    final_rate: Annotated[float, FRACTION] = 0.0
+    """Fraction of the peak learning rate at which the cosine ends; 1 keeps the peak."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long training takes."""
+
+    TITLE: ClassVar[str] = "training"
+
+    epochs: Annotated[int, COUNT] = 40
+    """Number of passes through the training split."""
+
+
+@dataclass(frozen=True)
+class AveragingOptions:
+    """Which variables are used after training."""
+
+    TITLE: ClassVar[str] = "training"
+
+    ema_decay: Annotated[float | None, PROPER_FRACTION] = None
+    """Decay rate of the moving average of the variables that is used after training, such as 0.999; by default none."""
+
+
+@dataclass(frozen=True)
+class StoppingOptions:
+    """When training stops early, and what it saves on the way."""
+
+    TITLE: ClassVar[str] = "training"
+
+    patience: Annotated[int | None, COUNT] = None
+    """Number of epochs without a better validation accuracy after which training stops; by default it never does."""
+    checkpoint_every: Annotated[int | None, COUNT] = None
+    """Number of steps between checkpoints, besides the one after an epoch; by default none."""
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """In which numbers a network computes."""
+
+    TITLE: ClassVar[str] = "compute"
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type of activations and gradients; parameters stay float32."""
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How a run is spread over devices."""
+
+    TITLE: ClassVar[str] = "compute"
+
+    parallel: Annotated[str, Choice("layout", train.LAYOUTS)] = "jit"
+    """Layout: one device (jit), a batch spread over all devices (data), the state too (fsdp), or replicas (pmap)."""
+
+    @property
+    def many_devices(self) -> bool:
+        """Whether every CPU core should be a device."""
+        return self.parallel != "jit"
+
+
+@dataclass(frozen=True)
+class SeedsOptions:
+    """Members trained at once, one for each seed."""
+
+    PREFIX: ClassVar[str] = "population."
+    TITLE: ClassVar[str] = "population"
+
+    seeds: Annotated[int, COUNT] = 1
+    """Number of seeds, counted up from --seed, that train at once."""
+    chunk: Annotated[int | None, COUNT] = None
+    """Largest number of members at a time on each device, under vmap, where memory is short; by default all."""
+    mode: Literal["auto", "vmap", "map", "devices"] = "auto"
+    """Order of the members: all at once (vmap), one after another (map), or one at a time on each device (devices);
+    auto measures which is fastest."""
+
+    @property
+    def many_devices(self) -> bool:
+        """Whether every CPU core should be a device."""
+        return self.seeds != 1
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Hyperparameters that members differ by, instead of the values of a single run."""
+
+    PREFIX: ClassVar[str] = "population."
+    TITLE: ClassVar[str] = "population"
+
+    learning_rate: Annotated[str | None, Grid(POSITIVE)] = None
+    """Peak learning rates of the members: a list 0.1,0.01, doublings 2**-15:2**-1 or 9 geometric steps 1e-4:1:9."""
+    weight_decay: Annotated[str | None, Grid(NON_NEGATIVE)] = None
+    """Weight decays of the members, written likewise; by default the one of --weight-decay."""
+    momentum: Annotated[str | None, Grid(PROPER_FRACTION)] = None
+    """Momenta of the members, written likewise; by default the one of --momentum."""
+
+    @property
+    def active(self) -> bool:
+        """Whether members differ by more than their seeds."""
+        return any(values is not None for values in (self.learning_rate, self.weight_decay, self.momentum))
+
+    @property
+    def many_devices(self) -> bool:
+        """Whether every CPU core should be a device."""
+        return self.active
+
+
+# For the REMOVED of experiments whose members differ by their seeds alone: once they had a grid, and refused it.
+NO_GRID: Mapping[str, Any] = {f"population.{name}": None for name in ("learning_rate", "weight_decay", "momentum")}
+
+LEAST_SAMPLES = 4  # an example and its three nearest neighbors, which `metrics.precision_recall` needs
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Who judges generated images, and how many."""
+
+    TITLE: ClassVar[str] = "judge"
+
+    judge: str = "resnet9_8"
+    """Name of the classifier that judges the images; its features are those of the distances."""
+    judge_epochs: Annotated[int, COUNT] = 20
+    """Number of passes through the training split that train the judge."""
+    samples: Annotated[int, at_least(LEAST_SAMPLES)] = 359
+    """Number of images that are judged, at most as many as the test split has."""

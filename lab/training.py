@@ -1,0 +1,452 @@
+"""From a task on a data set to trained variables: one run, or a population of them, by the same path.
+
+`Training` says what is trained, on what, and by which updates. `Training.start` lays it out over devices for
+`train.fit`, as one run or as a population; `fit` does both in one call, with the run's checkpoints, and keeps a table
+of its members.
+
+    training = Training(task, source, validation, make_optimizer=…, hyper={…}, seed=0)
+    schedule = warmup_cosine(training.steps(epochs), ScheduleOptions())
+    trained = fit(run, training, training.members(0.1), schedule, epochs)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import data, schedules, tasks, train
+from ..errors import InputError
+from .folder import write_json
+from .grids import parse_grid
+from .options import (
+    BatchOptions,
+    DataOptions,
+    GridOptions,
+    LayoutOptions,
+    OptimizerOptions,
+    ScheduleOptions,
+    SeedsOptions,
+    UpdateOptions,
+)
+from .run import Run
+from .tables import write_csv
+from .valid import check_hyper
+
+EVALUATION_BATCH = 256
+
+Schedule = Callable[[Mapping[str, Any]], Any]  # hyper -> (step -> learning rate)
+
+
+def load(options: DataOptions, split: str) -> data.Source:
+    """One split ("train", "validation" or "test") of the data set that the options name."""
+    return data.load(options.data, split, data_dir=options.data_dir, image_size=options.image_size)
+
+
+def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options: Any) -> train.MakeOptimizer:
+    """(learning rate, hyper) -> the optimizer that the options name; hyper has its momentum and weight decay.
+
+    Args:
+      optimizer: its name.
+      update: only the largest gradient norm is read here; `hyperparameters` has the rest.
+      options: arguments of the optimizer besides those that all have, such as b2.
+    """
+    make = train.OPTIMIZERS[optimizer.optimizer]
+
+    def of(learning_rate, hyper):
+        return make(
+            learning_rate, hyper["momentum"], weight_decay=hyper["weight_decay"], clip_norm=update.clip_norm, **options
+        )
+
+    return of
+
+
+def population_of(
+    population: SeedsOptions, grid: GridOptions = GridOptions(), layout: LayoutOptions = LayoutOptions()
+) -> SeedsOptions | None:
+    """How the members are laid out, or None where a single run is asked for.
+
+    Raises: InputError if a population is to be spread over devices by its batches.
+    """
+    if population.seeds == 1 and not grid.active:
+        return None
+    if layout.parallel != "jit":
+        raise InputError(
+            f"parallel is {layout.parallel!r}; a population spreads whole members over the devices, and its layout is "
+            "jit."
+        )
+    return population
+
+
+def hyperparameters(update: UpdateOptions) -> dict[str, float]:
+    """The hyperparameters of the optimizer besides the learning rate."""
+    return {"weight_decay": update.weight_decay, "momentum": update.momentum}
+
+
+def warmup_cosine(steps: int, options: ScheduleOptions | None = None) -> Schedule:
+    """hyper -> linear warm-up to hyper["learning_rate"], then a cosine.
+
+    Args:
+      steps: number of steps in all.
+      options: length of the warm-up and end of the cosine; None for a tenth of the steps, rounded down, and an end at
+        0.
+    """
+    warmup = steps // 10 if options is None else round(options.warmup_fraction * steps)
+    final_rate = 0.0 if options is None else options.final_rate
+
+    def of(hyper):
+        peak = hyper["learning_rate"]
+        return schedules.warmup_cosine(peak, warmup, steps, end_value=final_rate * peak)
+
+    return of
+
+
+@dataclass(frozen=True)
+class Start:
+    """A training at step 0, laid out over devices: what `train.fit` takes."""
+
+    members: train.Members
+    """Who trains: one member of a single run."""
+    state: train.State
+    """The state at step 0; of a population, stacked."""
+    feed: train.Feed
+    """Takes the steps."""
+    layout: train.Layout
+    """Where they are taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained, on what, and by which updates: all of a run but its members, its schedule and its length."""
+
+    task: tasks.Task | tasks.Game
+    """What is minimized."""
+    source: data.Source
+    """The training split."""
+    validation: data.Source
+    """The split to choose on. The test split is loaded by whoever reports on it."""
+    make_optimizer: train.MakeOptimizer
+    """(learning rate, hyper) -> optax transformation."""
+    hyper: Mapping[str, float]
+    """Hyperparameters of a member besides the learning rate."""
+    batch: BatchOptions = BatchOptions()
+    """Size and place of the batches."""
+    seed: int = 0
+    """Seed of a single run, and of the first member of a population."""
+    layout: train.Layout = field(default_factory=train.make_layout)
+    """Layout of a single run."""
+    augment: Callable[..., Any] | None = None
+    """(key, batch, hyper) -> batch, or None."""
+    make_step: Callable[..., train.Step] = train.make_step
+    """`train.make_step`, or another function of the same arguments: `train.make_game_step`."""
+
+    def steps(self, epochs: int) -> int:
+        """The number of steps in so many epochs."""
+        return epochs * (len(self.source) // self.batch.batch_size)
+
+    def members(
+        self, learning_rate: float, population: SeedsOptions = SeedsOptions(), grid: GridOptions = GridOptions()
+    ) -> train.Members:
+        """Every combination of the grid's hyperparameters, with each seed.
+
+        Args:
+          learning_rate: of all members, unless the grid has learning rates.
+          population: number of seeds, counted up from the training's own.
+          grid: values of hyperparameters, instead of those of a single run.
+        Raises: InputError for a value that a hyperparameter can't have.
+        """
+        values = {name: [value] for name, value in {"learning_rate": learning_rate, **self.hyper}.items()}
+        given = {name: text for name, text in asdict(grid).items() if text is not None}
+        values |= {name: parse_grid(text, name.replace("_", " ")) for name, text in given.items()}
+        for name, numbers in values.items():
+            check_hyper(name, numbers)
+        return train.grid(range(self.seed, self.seed + population.seeds), values)
+
+    def state(self, members: train.Members, *, ema: bool = False) -> train.State:
+        """The state of the first member at step 0."""
+        create = train.compile_create(self.task, self.make_optimizer, ema=ema)
+        return create(jax.random.key(int(members.seeds[0])), {k: v[0] for k, v in members.hyper.items()})
+
+    def start(
+        self,
+        members: train.Members,
+        make_schedule: Schedule,
+        steps: int,
+        *,
+        population: SeedsOptions | None = None,
+        file: Path | None = None,
+        ema_decay: float | None = None,
+    ) -> Start:
+        """Lays a run or a population out over devices.
+
+        Args:
+          members: seeds and hyperparameters, from `members`.
+          make_schedule: hyper -> (step -> learning rate).
+          steps: number of steps of the run.
+          population: how the members of a population are laid out; None for a single run of the first member.
+          file: keeps the placement that was found fastest, so that a resumed run has the same.
+          ema_decay: decay of the moving average of the variables; None for none.
+        """
+        make_step = partial(
+            self.make_step, self.task, self.make_optimizer, make_schedule, augment=self.augment, ema_decay=ema_decay
+        )
+        if population is None:
+            state = self.state(members, ema=ema_decay is not None)
+            step = make_step(axis_name=self.layout.axis_name, gather=self.layout.gather)
+            return Start(members, state, self._feed(step, int(members.seeds[0]), self.layout), self.layout)
+
+        step, state = (
+            make_step(),
+            train.create_population(self.task, self.make_optimizer, members, ema=ema_decay is not None),
+        )
+        laid_out: dict[train.Placement, Start] = {}
+
+        def start(placement: train.Placement) -> Start:
+            if placement not in laid_out:
+                layout = train.population_layout(placement, len(members))
+                laid_out[placement] = Start(members, state, self._feed(step, members.seeds, layout), layout)
+            return laid_out[placement]
+
+        return start(chosen_placement(population, len(members), partial(_probe, start), steps, file))
+
+    def _feed(self, step: train.Step, seed: int | np.ndarray, layout: train.Layout) -> train.Feed:
+        return train.feed(
+            step, self.source, batch_size=self.batch.batch_size, seed=seed, layout=layout, resident=self.batch.resident
+        )
+
+    def evaluator(self, source: data.Source, layout: train.Layout, task: tasks.Task | None = None) -> train.Measure:
+        """Placed variables -> loss and metrics over a split, of the training's task or another one."""
+        measured = self.task if task is None else task
+        evaluation = measured.evaluation if isinstance(measured, tasks.Game) else tasks.evaluation(measured)
+        return train.evaluator(evaluation, source, layout, batch_size=EVALUATION_BATCH, resident=self.batch.resident)
+
+
+def make_training(
+    task: tasks.Task | tasks.Game,
+    source: data.Source,
+    *,
+    data: DataOptions,
+    batch: BatchOptions,
+    optimizer: OptimizerOptions,
+    update: UpdateOptions,
+    seed: int = 0,
+    layout: LayoutOptions = LayoutOptions(),
+    accumulate: int = 1,
+    hyper: Mapping[str, float] | None = None,
+    augment: Callable[..., Any] | None = None,
+) -> Training:
+    """The training of a task that groups of options name.
+
+    Args:
+      task: what is minimized.
+      source: the training split; the validation split is loaded here.
+      data, batch, optimizer, update, layout: groups of options.
+      seed: seed of the training.
+      accumulate: number of parts of a batch.
+      hyper: hyperparameters of the task, besides those of the optimizer.
+      augment: (key, batch, hyper) -> batch, or None.
+    Raises: InputError for a value that is not valid.
+    """
+    placed = train.make_layout(layout.parallel)
+    train.check_batch_size(batch.batch_size, placed.devices, accumulate)
+    return Training(
+        task=task,
+        source=source,
+        validation=load(data, "validation"),
+        make_optimizer=make_optimizer(optimizer, update),
+        hyper={**hyperparameters(update), **(hyper or {})},
+        batch=batch,
+        seed=seed,
+        layout=placed,
+        augment=augment,
+        make_step=partial(train.make_step, accumulate=accumulate),
+    )
+
+
+def _probe(start: Callable[[train.Placement], Start], placement: train.Placement) -> Callable[[int], None]:
+    """A function that takes so many steps of the members under a placement, and waits for them."""
+    laid_out = start(placement)
+    placed = laid_out.layout.place_state(laid_out.state)
+
+    def take(count: int) -> None:
+        nonlocal placed
+        placed, read = laid_out.feed.advance(placed, 0, count)
+        read()
+
+    return take
+
+
+def chosen_placement(
+    options: SeedsOptions,
+    members: int,
+    probe: Callable[[train.Placement], Callable[[int], Any]],
+    steps: int,
+    file: Path | None,
+) -> train.Placement:
+    """The placement that the options name or, with mode auto, a measurement finds fastest.
+
+    Args:
+      options: mode and chunk.
+      members: number of members.
+      probe: same as `train.fastest_placement`.
+      steps: number of steps of the run.
+      file: keeps what was measured for later starts; None forgets it.
+    """
+    if options.mode != "auto":
+        return train.placement(options.mode, members, options.chunk)
+    if file is not None and file.exists():
+        return train.Placement(**json.loads(file.read_text(encoding="utf-8")))
+    chosen = train.fastest_placement(probe, members, steps=steps, chunk=options.chunk)
+    if file is not None:
+        write_json(file, asdict(chosen))
+    return chosen
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run or a population that was trained."""
+
+    training: Training
+    """What was trained."""
+    start: Start
+    """Who, and where."""
+    fitted: train.Fitted
+    """How it went: numbers are [members], also of a single run."""
+    better: Callable | None
+    """Same as `train.fit`; None if there was no validation."""
+
+    @property
+    def members(self) -> train.Members:
+        """Seeds and hyperparameters."""
+        return self.start.members
+
+    def variables(self, tree: Any, number: int) -> tasks.Variables:
+        """The variables of one member in those of all (`fitted.best`, `fitted.state.variables`)."""
+        return train.member(tree, number) if self.start.layout.shape else tree
+
+    def require_all(self) -> None:
+        """Raises `train.Diverged` if a member diverged, for experiments that compare all and choose none."""
+        gone = self.fitted.diverged_at[self.fitted.diverged_at >= 0]
+        if len(gone):
+            raise train.Diverged(
+                f"{len(gone)} of {len(self.members)} members diverged, the first in step {gone.min() + 1}. "
+                "Give a lower learning rate."
+            )
+
+    def chosen_rows(self, seeds: int) -> slice:
+        """The members (one per seed) of the hyperparameters whose mean validation metrics are best.
+
+        Args:
+          seeds: number of seeds of each setting.
+        Raises: InputError if there are several settings and no validation; `train.Diverged` if a seed of each diverged.
+        """
+        if self.better is None:
+            if len(self.members) > seeds:
+                raise InputError("Nothing here can be chosen on validation data; give one setting, and seeds alone.")
+            return slice(0, seeds)
+        means = {
+            name: self.at_best("validation", name).reshape(-1, seeds).mean(1)
+            for name in self.fitted.epochs[-1]["validation"]
+        }
+        scores = list(zip(*(np.broadcast_to(part, len(means["loss"])) for part in self.better(means)), strict=True))
+        usable = [i for i, score in enumerate(scores) if np.isfinite(score).all()]
+        if not usable:
+            raise train.Diverged("A seed of every setting diverged. Give lower learning rates.")
+        best = max(usable, key=lambda i: scores[i])
+        return slice(best * seeds, (best + 1) * seeds)
+
+    def at_best(self, split: str, metric: str) -> np.ndarray:
+        """[members]: a metric of each member's best epoch."""
+        return np.atleast_1d(self.fitted.at_best(split, metric))
+
+    def epochs(self) -> Iterator[Mapping[str, Any]]:
+        """The records of `fitted.epochs`, with numbers [members]."""
+        for epoch in self.fitted.epochs:
+            splits = ("train", "validation")
+            yield dict(epoch) | {s: {name: np.atleast_1d(x) for name, x in epoch[s].items()} for s in splits}
+
+    def measure(self, variables: Any, source: data.Source, task: tasks.Task | None = None) -> dict[str, np.ndarray]:
+        """{metric: [members]} of everybody's variables on a split, by the training's task or another one."""
+        layout = self.start.layout
+        found = self.training.evaluator(source, layout, task)(layout.place_variables(variables))
+        return {name: np.atleast_1d(value) for name, value in found.items()}
+
+
+def fit(
+    run: Run,
+    training: Training,
+    members: train.Members,
+    make_schedule: Schedule,
+    epochs: int,
+    *,
+    population: SeedsOptions | None = None,
+    better: Callable | None = lambda validation: (-validation["loss"],),
+    ema_decay: float | None = None,
+    table: str = "members",
+    title: str = "training",
+    stages: Sequence[int] = (),
+    look: Callable[[int, Trained], None] = lambda epoch, trained: None,
+    **options: Any,
+) -> Trained:
+    """Trains a run or a population with the run's checkpoints, and writes a table of its members.
+
+    Args:
+      run: open.
+      training: what is trained.
+      members: from `Training.members`.
+      make_schedule: hyper -> (step -> learning rate).
+      epochs: number of passes through the training split.
+      population: same as `Training.start`.
+      better: same as `train.fit`; None for no validation, and the last variables.
+      ema_decay: same as `Training.start`.
+      table: name of the table of members.
+      title: title of the progress bar.
+      stages: epochs before the last after which to look, ascending.
+      look: called with the epoch after each stage, and after the last.
+      options: other arguments of `train.fit`, such as patience.
+    """
+    start = training.start(
+        members,
+        make_schedule,
+        training.steps(epochs),
+        population=population,
+        file=run.folder / "placement.json",
+        ema_decay=ema_decay,
+    )
+    if better is not None:
+        options |= {"better": better, "validate": training.evaluator(training.validation, start.layout)}
+    state, trained = start.state, None
+    for stage in (*stages, epochs):
+        fitted = train.fit(
+            state,
+            start.feed,
+            start.layout,
+            epochs=stage,
+            checkpoints=run.checkpoints(),
+            journal=run.journal,
+            log_every=max(1, training.steps(epochs) // 2000),
+            title=title,
+            **options,
+        )
+        state, trained = fitted.state, Trained(training, start, fitted, better)
+        look(stage, trained)
+    assert trained is not None
+    write_members(run.folder / f"{table}.csv", trained)
+    return trained
+
+
+def write_members(path: Path, trained: Trained) -> None:
+    """A row per member: seed, hyperparameters, best epoch, divergence, and its metrics after the last epoch."""
+    fitted, members = trained.fitted, trained.members
+    columns = {"seed": members.seeds, **members.hyper, "best_epoch": np.atleast_1d(fitted.best_epoch)}
+    columns |= {"diverged_at": np.atleast_1d(fitted.diverged_at)}
+    for split in ("train", "validation"):
+        columns |= {f"{split}_{name}": np.atleast_1d(values) for name, values in fitted.epochs[-1][split].items()}
+        columns |= {f"best_{split}_{name}": trained.at_best(split, name) for name in fitted.epochs[-1][split]}
+    write_csv(path, list(columns), zip(*columns.values(), strict=True))

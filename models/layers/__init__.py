@@ -1,0 +1,80 @@
+"""Layers that networks share, and the functions they are made of.
+
+Each function takes arrays and returns arrays; each module holds the parameters of one. Networks import from here.
+"""
+
+from .activations import ACTIVATIONS, Activation, gelu, gelu_tanh, get_activation, leaky_relu, swish
+from .attention import GLOROT, MultiHeadAttention, attention, cudnn_takes
+from .checks import check_positive
+from .convolution import HE_FAN_OUT, Conv, conv
+from .cpu_convolution import CONV, lax_conv
+from .dropout import Dropout, dropout, stochastic_depth
+from .local import LocallyConnected, conv1d, convolutionalize, dense_matrix_of, local_grid, locally_connected
+from .norms import GroupNorm, batch_norm, group_norm, layer_norm, local_response_norm, num_groups
+from .positions import interpolate_positions, sincos, sincos2d
+from .precision import Precise, Precision, precision
+from .remat import is_expensive
+from .resampling import (
+    ConvTranspose,
+    adaptive_average_pool,
+    average_pool,
+    conv_transpose,
+    max_pool,
+    upscale_bilinear,
+    upscale_bilinear_corners,
+    upscale_nearest,
+)
+from .time_embedding import Conditioning, cosines_first, sines_first
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONV",
+    "GLOROT",
+    "HE_FAN_OUT",
+    "Activation",
+    "Conditioning",
+    "Conv",
+    "ConvTranspose",
+    "Dropout",
+    "GroupNorm",
+    "LocallyConnected",
+    "MultiHeadAttention",
+    "Precise",
+    "Precision",
+    "adaptive_average_pool",
+    "attention",
+    "average_pool",
+    "batch_norm",
+    "check_positive",
+    "conv",
+    "conv1d",
+    "conv_transpose",
+    "convolutionalize",
+    "cosines_first",
+    "cudnn_takes",
+    "dense_matrix_of",
+    "dropout",
+    "gelu",
+    "gelu_tanh",
+    "get_activation",
+    "group_norm",
+    "interpolate_positions",
+    "is_expensive",
+    "lax_conv",
+    "layer_norm",
+    "leaky_relu",
+    "local_grid",
+    "local_response_norm",
+    "locally_connected",
+    "max_pool",
+    "num_groups",
+    "precision",
+    "sincos",
+    "sincos2d",
+    "sines_first",
+    "stochastic_depth",
+    "swish",
+    "upscale_bilinear",
+    "upscale_bilinear_corners",
+    "upscale_nearest",
+]

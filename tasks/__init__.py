@@ -1,0 +1,66 @@
+"""What is trained and what "good" means: losses and metrics of whole problems, as weighted means.
+
+A `Task` is two pure functions, `init` and `loss`; a `Game` has a loss for each of two players. Both are built here from
+networks, losses and metrics, and trained by `train`, which knows only the types.
+"""
+
+from .adversarial import adversarial, player_variables, sample_generator
+from .classification import classification
+from .denoising import denoising, predictor
+from .mean import Mean
+from .quantized import codes_to_images, images_to_codes, vector_quantized
+from .task import (
+    DISCRIMINATOR,
+    GENERATOR,
+    Aux,
+    Batch,
+    Evaluation,
+    Game,
+    Hyper,
+    RowEvaluation,
+    Task,
+    Variables,
+    evaluation,
+    example_keys,
+    example_weights,
+    report_means,
+)
+from .variational import (
+    LIKELIHOODS,
+    decode_images,
+    encode_images,
+    importance_weighted_bound,
+    variational_autoencoder,
+)
+
+__all__ = [
+    "DISCRIMINATOR",
+    "GENERATOR",
+    "LIKELIHOODS",
+    "Aux",
+    "Batch",
+    "Evaluation",
+    "Game",
+    "Hyper",
+    "Mean",
+    "RowEvaluation",
+    "Task",
+    "Variables",
+    "adversarial",
+    "classification",
+    "codes_to_images",
+    "decode_images",
+    "denoising",
+    "encode_images",
+    "evaluation",
+    "example_keys",
+    "example_weights",
+    "images_to_codes",
+    "importance_weighted_bound",
+    "player_variables",
+    "predictor",
+    "report_means",
+    "sample_generator",
+    "variational_autoencoder",
+    "vector_quantized",
+]

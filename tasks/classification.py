@@ -1,0 +1,69 @@
+"""Softmax classification as a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from .. import losses, metrics
+from .mean import Mean
+from .task import Aux, Batch, Task, example_weights
+
+
+def classification(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    label_smoothing: float = 0.0,
+    traced_fields: Sequence[str] = (),
+    views: Callable[[Batch], jax.Array] | None = None,
+) -> Task:
+    """Softmax classification of `batch["image"]` into `batch["label"]`: classes, or the probabilities of mixed
+    examples.
+
+    Args:
+      model: images [batch, height, width, channel] -> logits [batch, classes].
+      image_shape: (height, width, channel) of one image.
+      preprocess: images of the data set -> images for the model, in training and at prediction alike (normalization;
+        augmentation is an argument of `train.make_step`).
+      label_smoothing: probability that is moved from the label to the uniform distribution, in training only, in
+        [0, 1).
+      traced_fields: fields of the model that training takes from the hyperparameters of these names, such as
+        "dropout", so that a population can vary them.
+      views: batch -> images [copies, batch, height, width, channel], whose predicted probabilities are averaged
+        (test-time augmentation); None predicts from the image alone.
+    Returns: a task with the metric `accuracy`; loss and accuracy also take probabilities as labels.
+    """
+
+    def init(key):
+        return model.init({"params": key}, preprocess(jnp.zeros((1, *image_shape), jnp.uint8)), train=False)
+
+    def loss(params, model_state, batch, key, train, hyper):
+        variables = {"params": params, **model_state}
+        images = preprocess(batch["image"])
+        if train:
+            traced = model.clone(**{name: hyper[name] for name in traced_fields})
+            logits, updated = traced.apply(
+                variables, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
+            )
+            model_state = {**model_state, **updated}
+        elif views is None:
+            logits: Any = model.apply(variables, images, train=False)
+        else:
+            of_views: Any = jax.lax.map(
+                lambda view: model.apply(variables, preprocess(view), train=False), views(batch)
+            )
+            # The logarithm of the mean probability, but finite where that is too small a number.
+            logits = jax.nn.logsumexp(jax.nn.log_softmax(of_views), axis=0) - math.log(len(of_views))
+        per_example = losses.cross_entropy(logits, batch["label"], label_smoothing=label_smoothing if train else 0.0)
+        weights = example_weights(batch)
+        accuracy = Mean.of(metrics.accuracy(logits, batch["label"]), weights)
+        return Mean.of(per_example, weights), Aux(model_state, {"accuracy": accuracy})
+
+    return Task(init, loss)
