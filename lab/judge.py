@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,11 +17,10 @@ from .. import metrics, models
 from ..models import penultimate
 from .arrays import in_batches
 from .classifier import Classifier, classification, more_accurate
-from .options import BatchOptions, DataOptions, JudgeOptions, OptimizerOptions, UpdateOptions
+from .options import BatchOptions, DataOptions, Feed, JudgeOptions, OptimizerOptions, UpdateOptions
 from .run import Run
 from .training import fit, load, warmup_cosine
 
-Feed = Literal["auto", "resident", "stream"]
 JUDGE_RATE = 0.05
 COVERED = 0.5  # the part of an equal share from which on a class counts as covered: 0.05 of the samples for ten classes
 

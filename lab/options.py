@@ -15,6 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from .. import train
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
+Feed = Literal["auto", "resident", "stream"]
+
 
 @dataclass(frozen=True)
 class RandomOptions:
@@ -48,7 +50,7 @@ class BatchOptions:
 
     batch_size: Annotated[int, COUNT] = 64
     """Number of examples in a training step, of all devices together."""
-    feed: Literal["auto", "resident", "stream"] = "auto"
+    feed: Feed = "auto"
     """Place of the examples: resident on the devices, or streamed to them; auto decides by their size."""
 
     @property
