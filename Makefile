@@ -13,7 +13,7 @@ help:
 	@echo "make check     what a change must pass: lint, then test"
 	@echo "make lint      ruff and the type checker;  make format puts the code in form"
 	@echo "make test      the tests, on both cores; the examples of docstrings, README and docs are among them"
-	@echo "make test-all  the slow tests too"
+	@echo "make test-all  the slow tests too, compiled with all optimizations as users compile"
 	@echo "make test-oldest  the tests with the oldest libraries that pyproject.toml allows (makes .venv-oldest)"
 	@echo "make clean     remove both environments, caches and build products (never runs/)"
 
@@ -26,7 +26,8 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax-optimized \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-oldest: .venv-oldest/installed
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax-oldest \

@@ -13,10 +13,11 @@ SMOKE, PAPER = diffusion.PRESETS["smoke"], diffusion.PRESETS["paper"]
 CIFAR_TRAIN = 45_000  # examples of CIFAR-10 that are neither for validation nor for the test
 
 
-def test_a_run_without_labels_reports_no_recognition_and_still_has_its_figures(tmp_path, capsys):
+def test_a_run_without_labels_reports_no_recognition_and_still_has_its_figures(tmp_path, capsys, few_digits):
     folder = tmp_path / "run"
     arguments = ["--preset", "smoke", "--no-conditional", "--guidance", "1", "--epochs", "1"]
-    arguments += ["--ancestral-steps", "0", "--judge", "mlp", "--out", str(folder)]
+    arguments += ["--ancestral-steps", "0", "--judge", "mlp", "--data", few_digits, "--out", str(folder)]
+    arguments += ["--network.kind", "dit", "--network.depth", "1"]
     assert cli.main(["diffusion", *arguments]) == 0, capsys.readouterr().err
     result = json.loads((folder / "result.json").read_text())
     assert {"test_bits_per_dim", "frechet"} <= set(result["metrics"])

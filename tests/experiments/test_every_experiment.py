@@ -10,13 +10,17 @@ from etude.lab import cli
 MODULES = {name: importlib.import_module(f"etude.experiments.{name}") for name in cli.experiments()}
 EXPERIMENTS = [name for name, module in MODULES.items() if hasattr(module, "PRESETS")]
 RATES = ("learning_rate", "population.learning_rate", "lowest")  # options that hold a learning rate
+# What makes a smoke run shorter still, so that every experiment can be run whenever the tests are.
+SHORT = {
+    "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
+    "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
+    "depth": ["--epochs", "1"],
+}
 WITHOUT_RATE = {"convergence_rate", "gradient_descent"}  # they compute theirs from the curvature
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
-def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys):
-    folder = tmp_path / "run"
-    assert cli.main([name, "--preset", "smoke", "--out", str(folder)]) == 0, capsys.readouterr().err
+def check_run(name, folder, capsys, options=()):
+    assert cli.main([name, "--preset", "smoke", *options, "--out", str(folder)]) == 0, capsys.readouterr().err
     result = json.loads((folder / "result.json").read_text())
     assert result["metrics"]
     assert all(isinstance(value, int | float) for value in result["metrics"].values())
@@ -31,6 +35,20 @@ def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
     for path in result["figures"]:
         assert (folder / path).exists()
         assert (folder / path).with_suffix(".pdf").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
+def test_a_short_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys, few_digits):
+    known, options = {option.name for option in lab.options_of(MODULES[name].Config)}, SHORT.get(name, [])
+    options = options + (["--data", few_digits] if "data" in known else [])
+    options += ["--population.mode", "map"] if "population.mode" in known else []
+    check_run(name, tmp_path / "run", capsys, options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys):
+    check_run(name, tmp_path / "run", capsys)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -35,7 +35,8 @@ def last_state(folder):
     return step, checkpoints._read(step)["state"]
 
 
-@pytest.mark.parametrize("feed", ["resident", pytest.param("stream", marks=pytest.mark.slow)])
+@pytest.mark.slow  # ten starts of a process; test_own_experiment.py kills a run once
+@pytest.mark.parametrize("feed", ["resident", "stream"])
 def test_a_run_killed_three_times_ends_bit_identical(tmp_path, feed):
     with (tmp_path / "log").open("w") as log:
         assert start(tmp_path / "whole", feed, log).wait() == 0

@@ -371,6 +371,7 @@ def test_a_set_in_a_format_without_random_access_is_refused(fashion):
 # The real thing
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_ARCHIVES.is_dir(), reason=f"needs the Fashion-MNIST archives in {REAL_ARCHIVES}")
 def test_the_real_fashion_mnist_is_prepared_whole(tmp_path):
     start = time.process_time()
