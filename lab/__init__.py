@@ -22,7 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .arrays import between, between_pairs, in_batches, load_arrays, over_seeds, save_arrays
+    from .arrays import EVALUATION_BATCH, between, between_pairs, in_batches, load_arrays, over_seeds, save_arrays
     from .augmentation import (
         AugmentationOptions,
         MixingOptions,
@@ -66,19 +66,16 @@ if TYPE_CHECKING:
     from .reporting import curves, draw_predictions, report_classifier
     from .run import Claim, Result, Run, RunOptions, open_run, save_figures
     from .tables import read_csv, write_csv
+    from .trained import Trained, fit, write_members
     from .training import (
-        EVALUATION_BATCH,
         Start,
-        Trained,
         Training,
-        fit,
         hyperparameters,
         load,
         make_optimizer,
         make_training,
         population_of,
         warmup_cosine,
-        write_members,
     )
     from .valid import (
         COUNT,
@@ -197,7 +194,7 @@ __all__ = [
 
 # The module of every name above.
 _MODULES = {
-    "arrays": "between between_pairs in_batches load_arrays over_seeds save_arrays",
+    "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
     "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
     "classifier": "Classifier classification more_accurate named_model range_test",
     "cli": "command experiments parse",
@@ -215,9 +212,9 @@ _MODULES = {
     "reporting": "curves draw_predictions report_classifier",
     "run": "Claim Result Run RunOptions open_run save_figures",
     "tables": "read_csv write_csv",
+    "trained": "Trained fit write_members",
     "training": """
-        EVALUATION_BATCH Start Trained Training fit hyperparameters load make_optimizer make_training population_of
-        warmup_cosine write_members
+        Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
     """,
     "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
 }

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BATCH = 256
+EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
 
 
-def in_batches(function: Callable, *arrays: Any, size: int = BATCH) -> Any:
+def in_batches(function: Callable, *arrays: Any, size: int = EVALUATION_BATCH) -> Any:
     """Applies a compiled function to batches of one size, as equal as can be; the last is filled up with its last row.
 
     Args:

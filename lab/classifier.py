@@ -22,6 +22,7 @@ import numpy as np
 from .. import metrics, models, schedules, tasks, train
 from ..data import Source, augment, moments
 from ..errors import InputError
+from .arrays import EVALUATION_BATCH
 from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
 from .options import (
     BatchOptions,
@@ -35,7 +36,7 @@ from .options import (
 )
 from .run import Run
 from .tables import write_csv
-from .training import EVALUATION_BATCH, Training, load, make_training
+from .training import Training, load, make_training
 
 
 @dataclass(frozen=True)

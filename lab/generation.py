@@ -12,7 +12,8 @@ from .. import plots, tasks
 from .arrays import load_arrays, save_arrays
 from .options import AveragingOptions, GridOptions, RateOptions, ScheduleOptions, SeedsOptions, TrainingOptions
 from .run import Run
-from .training import Trained, Training, fit, population_of, warmup_cosine
+from .trained import Trained, fit
+from .training import Training, population_of, warmup_cosine
 
 
 def train_in_stages(

@@ -19,7 +19,8 @@ from .arrays import in_batches
 from .classifier import Classifier, classification, more_accurate
 from .options import BatchOptions, DataOptions, Feed, JudgeOptions, OptimizerOptions, UpdateOptions
 from .run import Run
-from .training import fit, load, warmup_cosine
+from .trained import fit
+from .training import load, warmup_cosine
 
 JUDGE_RATE = 0.05
 COVERED = 0.5  # the part of an equal share from which on a class counts as covered: 0.05 of the samples for ten classes

@@ -23,7 +23,8 @@ from .classifier import Classifier, more_accurate
 from .options import GridOptions, SeedsOptions
 from .run import Run
 from .tables import read_csv, write_csv
-from .training import Schedule, fit
+from .trained import fit
+from .training import Schedule
 
 COLUMNS = ("seed", "learning_rate", "validation_accuracy", "train_loss", "test_loss", "test_accuracy")
 

@@ -11,7 +11,8 @@ from sklearn.metrics import confusion_matrix
 from .. import data, plots
 from .classifier import Classifier
 from .options import SeedsOptions
-from .training import Schedule, Trained
+from .trained import Trained
+from .training import Schedule
 
 
 def report_classifier(

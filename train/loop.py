@@ -108,98 +108,134 @@ def fit(
       with whole checkpoints before it; `Stopped` after SIGINT or SIGTERM, with the state saved.
     """
     check_counts(epochs=epochs, patience=patience, checkpoint_every=checkpoint_every, log_every=log_every)
-    journal = journal or Journal()
     per_epoch, total = feed.steps_per_epoch, epochs * feed.steps_per_epoch
-    log_every = log_every or max(1, total // 2000)
-    is_finite = layout.compile(lambda v: (_all_finite(v),), ("state",), ("members",), donate=False)
-    select = layout.compile(_select, ("state", "state", "members"), ("state",), donate=False)
-
-    start = {"state": state, "best": state.variables if validate else None}
-    restored = checkpoints.restore(start) if checkpoints else None
-    progress = Progress.of_record(layout.shape, restored.record if restored else {})
-    step = restored.step if restored else int(np.max(state.step))
-    if restored and step > int(np.max(state.step)):
-        journal.say(f"Resuming after step {step} of {total}.")
-    start = restored.tree if restored else start
-    placed = layout.stop(layout.place_state(start["state"]), progress.ended)
-    best = layout.place_variables(start["best"]) if validate else None
-    pending: list[tuple[int, Callable]] = []
-
-    def read_oldest() -> None:
-        first, read = pending.pop(0)
-        rows = read()
-        progress.add(first, rows)
-        if progress.none_left:
-            raise _diverged(progress, checkpoints, rows)
-        values = {name: mean.value for name, mean in rows.items()}
-        for i in range(-(first + 1) % log_every, len(values["loss"]), log_every):
-            at = {name: value[i] for name, value in values.items()}
-            journal.record("train", first + i + 1, (first + i + 1) / per_epoch, at)
-        journal.progress(first + len(values["loss"]), values["loss"][-1])
-
-    def save() -> None:
-        if checkpoints:
-            finite = np.asarray(layout.unplace(is_finite(layout.variables(placed))[0]))
-            progress.diverge(step, ~finite)
-            if progress.none_left:
-                raise _diverged(progress, checkpoints)
-            journal.flush()
-            content = {"state": layout.state(placed), "best": layout.unplace(best) if validate else None}
-            checkpoints.save(step, content, progress.record())
-
-    journal.begin(title, step, total)
+    run = _Run(state, feed, layout, validate, better, patience, checkpoints, journal or Journal(), epochs, log_every)
+    run.journal.begin(title, run.step, total)
     try:
         with stop_requested() as stop:
             count, saved_at = 1, time.perf_counter()
-            while step < total and not progress.ended.all():
-                count = min(count, feed.most, per_epoch - step % per_epoch)
+            while run.step < total and not run.progress.ended.all():
+                count = min(count, feed.most, per_epoch - run.step % per_epoch)
                 if checkpoint_every:
-                    count = min(count, checkpoint_every - step % checkpoint_every)
+                    count = min(count, checkpoint_every - run.step % checkpoint_every)
                 began = time.perf_counter()
-                placed, read = feed.advance(placed, step, count)
-                pending.append((step, read))
-                step += count
-                if len(pending) > 1:
-                    read_oldest()
+                run.advance(count)
                 # One call behind, the time between two calls is that of the slower of device and host.
                 count = next_count(count, time.perf_counter() - began)
 
-                saving = bool(checkpoint_every and step % checkpoint_every == 0)
-                if step % per_epoch == 0:
-                    while pending:
-                        read_oldest()
-                    variables = layout.variables(placed)
-                    validation = dict(validate(variables)) if validate else {}
-                    improved, tired = progress.end_epoch(step, per_epoch, validation, better, patience)
-                    if improved.any():
-                        (best,) = select(best, variables, layout.place_members(improved))
-                    if tired.any():
-                        placed = layout.stop(placed, tired)
-                    journal.end_epoch(progress.epochs[-1], epochs)
-                    saving |= step == total or bool(progress.ended.all())
+                saving = bool(checkpoint_every and run.step % checkpoint_every == 0)
+                if run.step % per_epoch == 0:
+                    run.end_epoch()
+                    saving |= run.step == total or bool(run.progress.ended.all())
                     saving |= time.perf_counter() - saved_at >= SAVE_SECONDS
                 stopping = stop()  # also asked for within the validation, which may take long
                 if saving or stopping:
-                    while pending:
-                        read_oldest()
-                    save()
+                    run.save()
                     saved_at = time.perf_counter()
-                if stopping and step < total:
-                    raise Stopped(f"stopped after step {step} of {total}")
+                if stopping and run.step < total:
+                    raise Stopped(f"stopped after step {run.step} of {total}")
     finally:
         if checkpoints:
             checkpoints.wait()
-        journal.end()
+        run.journal.end()
+    return run.fitted()
 
-    last = layout.state(placed)
-    return Fitted(
-        state=last,
-        best=last.variables if best is None or not progress.best_epoch.any() else layout.unplace(best),
-        best_epoch=progress.best_epoch,
-        epochs=tuple(progress.epochs),
-        diverged_at=progress.diverged_at,
-        stopped_early=progress.stopped_early,
-    )
+
+class _Run:
+    """What `fit` changes as it goes: the placed state, the best variables, the progress, and the calls not yet read."""
+
+    def __init__(
+        self,
+        state: State,
+        feed: Feed,
+        layout: Layout,
+        validate: Callable[[Variables], Mapping[str, np.ndarray]] | None,
+        better: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+        patience: int | None,
+        checkpoints: Checkpoints | None,
+        journal: Journal,
+        epochs: int,
+        log_every: int | None,
+    ):
+        self.feed, self.layout, self.epochs = feed, layout, epochs
+        self.validate, self.better, self.patience = validate, better, patience
+        self.checkpoints, self.journal = checkpoints, journal
+        total = epochs * feed.steps_per_epoch
+        self.log_every = log_every or max(1, total // 2000)
+        self.is_finite = layout.compile(lambda v: (_all_finite(v),), ("state",), ("members",), donate=False)
+        self.select = layout.compile(_select, ("state", "state", "members"), ("state",), donate=False)
+
+        start = {"state": state, "best": state.variables if validate else None}
+        restored = checkpoints.restore(start) if checkpoints else None
+        self.progress = Progress.of_record(layout.shape, restored.record if restored else {})
+        self.step = restored.step if restored else int(np.max(state.step))
+        if restored and self.step > int(np.max(state.step)):
+            journal.say(f"Resuming after step {self.step} of {total}.")
+        start = restored.tree if restored else start
+        self.placed = layout.stop(layout.place_state(start["state"]), self.progress.ended)
+        self.best = layout.place_variables(start["best"]) if validate else None
+        self.pending: list[tuple[int, Callable]] = []
+
+    def advance(self, count: int) -> None:
+        """Dispatches `count` steps, then reads the metrics of the call before."""
+        self.placed, read = self.feed.advance(self.placed, self.step, count)
+        self.pending.append((self.step, read))
+        self.step += count
+        self.read(all_but=1)
+
+    def read(self, all_but: int = 0) -> None:
+        """Reads the metrics of calls, the oldest first, until so many are left."""
+        while len(self.pending) > all_but:
+            first, read = self.pending.pop(0)
+            rows = read()
+            self.progress.add(first, rows)
+            if self.progress.none_left:
+                raise _diverged(self.progress, self.checkpoints, rows)
+            values = {name: mean.value for name, mean in rows.items()}
+            for i in range(-(first + 1) % self.log_every, len(values["loss"]), self.log_every):
+                at = {name: value[i] for name, value in values.items()}
+                self.journal.record("train", first + i + 1, (first + i + 1) / self.feed.steps_per_epoch, at)
+            self.journal.progress(first + len(values["loss"]), values["loss"][-1])
+
+    def end_epoch(self) -> None:
+        """Validates, keeps the variables of members that are better than before, and stops those out of patience."""
+        self.read()
+        variables = self.layout.variables(self.placed)
+        validation = dict(self.validate(variables)) if self.validate else {}
+        improved, tired = self.progress.end_epoch(
+            self.step, self.feed.steps_per_epoch, validation, self.better, self.patience
+        )
+        if improved.any():
+            (self.best,) = self.select(self.best, variables, self.layout.place_members(improved))
+        if tired.any():
+            self.placed = self.layout.stop(self.placed, tired)
+        self.journal.end_epoch(self.progress.epochs[-1], self.epochs)
+
+    def save(self) -> None:
+        """Saves a checkpoint, if there is where to, unless no member has finite parameters."""
+        self.read()
+        if self.checkpoints:
+            finite = np.asarray(self.layout.unplace(self.is_finite(self.layout.variables(self.placed))[0]))
+            self.progress.diverge(self.step, ~finite)
+            if self.progress.none_left:
+                raise _diverged(self.progress, self.checkpoints)
+            self.journal.flush()
+            best = self.layout.unplace(self.best) if self.validate else None
+            content = {"state": self.layout.state(self.placed), "best": best}
+            self.checkpoints.save(self.step, content, self.progress.record())
+
+    def fitted(self) -> Fitted:
+        """What the run ends with."""
+        last, progress = self.layout.state(self.placed), self.progress
+        has_best = self.best is not None and progress.best_epoch.any()
+        return Fitted(
+            state=last,
+            best=self.layout.unplace(self.best) if has_best else last.variables,
+            best_epoch=progress.best_epoch,
+            epochs=tuple(progress.epochs),
+            diverged_at=progress.diverged_at,
+            stopped_early=progress.stopped_early,
+        )
 
 
 def check_counts(**counts: int | None) -> None:
