@@ -228,7 +228,7 @@ _WANTED = {
 
 @cache
 def fields_help(cls: type) -> Mapping[str, str]:
-    """Field -> the string literal below it, of a class whose source can be read. Reading a source takes milliseconds."""
+    """Field -> the string literal below it, of a class whose source can be read, which takes milliseconds."""
     try:
         source = textwrap.dedent(inspect.getsource(cls))
     except (OSError, TypeError):
