@@ -114,15 +114,10 @@ def main(config: Config) -> lab.Result:
 
         def report(variables):
             codes, images = reconstruct(variables, examples["image"])
-            used = np.bincount(codes.ravel(), minlength=config.num_codes) / codes.size
-            entropy = float(-(used[used > 0] * np.log2(used[used > 0])).sum())
             count = len(judge.real)
             return {
                 "test_reconstruction": float(evaluate(layout.place_variables(variables))["reconstruction"]),
-                "codes_used": int((used > 0).sum()),
-                "perplexity": 2**entropy,
-                "bits_per_image": codes[0].size * math.log2(config.num_codes),
-                "bits_per_image_by_frequency": codes[0].size * entropy,
+                **use_of_codes(codes, config.num_codes),
                 **judge.report(images[:count], examples["label"][:count]),
             }
 
@@ -136,17 +131,28 @@ def main(config: Config) -> lab.Result:
                 "interpolation": interpolation(model, trained[0], examples["image"][:20]),
             },
         )
-        lost = values["judge_accuracy"] - values["recognised"]
-        claims = [
-            lab.Claim("accuracy that reconstruction costs the classifier", lost, "<= 0.03", lost <= 0.03),
-            lab.Claim(
-                "part of the codebook in use",
-                values["codes_used"] / config.num_codes,
-                ">= 0.5",
-                values["codes_used"] / config.num_codes >= 0.5,
-            ),
-        ]
-        return run.finish(values, draw(run.folder), claims)
+        return run.finish(values, draw(run.folder), claims(values, config))
+
+
+def use_of_codes(codes: np.ndarray, num_codes: int) -> dict[str, float]:
+    """How much of the codebook images use, and how many bits each needs: int [images, …] -> numbers."""
+    used = np.bincount(codes.ravel(), minlength=num_codes) / codes.size
+    entropy = float(-(used[used > 0] * np.log2(used[used > 0])).sum())
+    return {
+        "codes_used": int((used > 0).sum()),
+        "perplexity": 2**entropy,
+        "bits_per_image": codes[0].size * math.log2(num_codes),
+        "bits_per_image_by_frequency": codes[0].size * entropy,
+    }
+
+
+def claims(values: dict[str, float], config: Config) -> list[lab.Claim]:
+    """What the numbers decide."""
+    lost, used = values["judge_accuracy"] - values["recognised"], values["codes_used"] / config.num_codes
+    return [
+        lab.Claim("accuracy that reconstruction costs the classifier", lost, "<= 0.03", lost <= 0.03),
+        lab.Claim("part of the codebook in use", used, ">= 0.5", used >= 0.5),
+    ]
 
 
 def autoencoder(config: Config) -> tuple[lab.Training, nn.Module]:

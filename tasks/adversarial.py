@@ -15,6 +15,7 @@ The randomness of an example is drawn from its index in the data set, so that ne
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -78,34 +79,11 @@ def adversarial(
             raise InputError(f"The {name} of a game is {given!r}; valid are {', '.join(table)}.")
     if latent < 1:
         raise InputError(f"latent is {latent}; z must have at least 1 number.")
-    modules = {GENERATOR: generator, DISCRIMINATOR: discriminator}
-    losses_of = losses.ADVERSARIAL_LOSSES[loss]
-    no_labels = jnp.zeros((1,), jnp.int32) if conditional else None
+    players, losses_of = _Players(generator, discriminator, conditional), losses.ADVERSARIAL_LOSSES[loss]
+    play = players.play
 
     def init(key):
-        keys = jax.random.split(key)
-        images, of_generator = generator.init_with_output(keys[0], jnp.zeros((1, latent)), no_labels, train=False)
-        if images.shape != (1, *image_shape):
-            raise InputError(
-                f"The generator makes images of shape {images.shape[1:]}; those of the data are {image_shape}."
-            )
-        of_discriminator = discriminator.init(keys[1], images, no_labels, train=False)
-        if penalty is not None and "batch_stats" in of_discriminator:
-            raise InputError(
-                f"The penalty {penalty!r} wants a discriminator whose score of an image depends on it alone; this one "
-                "has BatchNorm. Give it another normalization."
-            )
-        return _joined({GENERATOR: of_generator, DISCRIMINATOR: of_discriminator})
-
-    def play(player, params, model_state, inputs, labels, train) -> tuple[Any, Any]:
-        """(output, model state after it)"""
-        variables = player_variables({"params": params, **model_state}, player)
-        if not train:
-            return modules[player].apply(variables, inputs, labels, train=False), model_state
-        own = [name for name in variables if name != "params"]
-        output, updated = modules[player].apply(variables, inputs, labels, train=True, mutable=own)
-        changed = {name: {**model_state[name], player: of_player} for name, of_player in updated.items()}
-        return output, {**model_state, **changed}
+        return players.init(key, image_shape, latent, penalty)
 
     def labels_of(batch):
         return batch["label"] if conditional else None
@@ -156,6 +134,42 @@ def adversarial(
         return means(measured, example_weights(batch))
 
     return Game(init, discriminator_loss, generator_loss, Evaluation(statistics, report_means))
+
+
+@dataclass(frozen=True)
+class _Players:
+    """Two networks whose variables live in one tree."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    conditional: bool
+
+    def init(self, key: jax.Array, image_shape: tuple[int, int, int], latent: int, penalty: str | None) -> Variables:
+        """The variables of both; raises InputError as `adversarial` says."""
+        keys, no_labels = jax.random.split(key), jnp.zeros((1,), jnp.int32) if self.conditional else None
+        images, of_generator = self.generator.init_with_output(keys[0], jnp.zeros((1, latent)), no_labels, train=False)
+        if images.shape != (1, *image_shape):
+            raise InputError(
+                f"The generator makes images of shape {images.shape[1:]}; those of the data are {image_shape}."
+            )
+        of_discriminator = self.discriminator.init(keys[1], images, no_labels, train=False)
+        if penalty is not None and "batch_stats" in of_discriminator:
+            raise InputError(
+                f"The penalty {penalty!r} wants a discriminator whose score of an image depends on it alone; this one "
+                "has BatchNorm. Give it another normalization."
+            )
+        return _joined({GENERATOR: of_generator, DISCRIMINATOR: of_discriminator})
+
+    def play(self, player: str, params: Any, model_state: Any, inputs, labels, train: bool) -> tuple[Any, Any]:
+        """(output of one player, model state of both after it)"""
+        module = self.generator if player == GENERATOR else self.discriminator
+        variables = player_variables({"params": params, **model_state}, player)
+        if not train:
+            return module.apply(variables, inputs, labels, train=False), model_state
+        own = [name for name in variables if name != "params"]
+        output, updated = module.apply(variables, inputs, labels, train=True, mutable=own)
+        changed = {name: {**model_state[name], player: of_player} for name, of_player in updated.items()}
+        return output, {**model_state, **changed}
 
 
 def means(measured: Mapping[str, jax.Array], weights: jax.Array) -> dict[str, Mean]:

@@ -107,27 +107,7 @@ def make_game_step(
         optimizer = optax.with_extra_args_support(make_optimizer(learning_rate, state.hyper))
 
         def turn(player, moment, batch, key):
-            """One update of one player: ((params, model state, optimizer's state), metrics)."""
-            params, model_state, opt_state = moment
-
-            def total(own):
-                both = gather({**params, player: own})
-                loss, aux = losses_of[player](both, gather(model_state), batch, key, state.hyper)
-                return loss.total, (loss, aux)
-
-            (_, (loss, aux)), gradients = jax.value_and_grad(total, has_aux=True)(params[player])
-            sums = (gradients, loss, dict(aux.metrics))
-            if axis_name is not None:
-                sums = jax.lax.psum(sums, axis_name)
-            gradients, loss, metrics = sums
-            gradients = divided(gradients, loss.weight)
-            updates: Any
-            updates, opt_state = optimizer.update(
-                {player: gradients}, opt_state, params, value=loss.value, grad=gradients
-            )
-            params = {**params, player: optax.apply_updates(params[player], updates[player])}
-            own = {"loss": loss, "squared_gradient": Mean.once(optax.tree.norm(gradients, squared=True))}
-            return (params, aux.model_state, opt_state), metrics | own
+            return _turn(player, losses_of[player], optimizer, moment, batch, key, state.hyper, axis_name, gather)
 
         def discriminator_turn(moment, part):
             return turn(DISCRIMINATOR, moment, *part)
@@ -153,3 +133,35 @@ def make_game_step(
         return state, metrics
 
     return step
+
+
+def _turn(
+    player: str,
+    loss_of: Callable,
+    optimizer: optax.GradientTransformationExtraArgs,
+    moment: tuple[Any, Any, Any],
+    batch: Batch,
+    key: jax.Array,
+    hyper: Hyper,
+    axis_name: str | None,
+    gather: Callable[[Any], Any],
+) -> tuple[tuple[Any, Any, Any], dict[str, Mean]]:
+    """One update of one player: ((params, model state, optimizer's state) after it, metrics before it)."""
+    params, model_state, opt_state = moment
+
+    def total(own):
+        both = gather({**params, player: own})
+        loss, aux = loss_of(both, gather(model_state), batch, key, hyper)
+        return loss.total, (loss, aux)
+
+    (_, (loss, aux)), gradients = jax.value_and_grad(total, has_aux=True)(params[player])
+    sums = (gradients, loss, dict(aux.metrics))
+    if axis_name is not None:
+        sums = jax.lax.psum(sums, axis_name)
+    gradients, loss, metrics = sums
+    gradients = divided(gradients, loss.weight)
+    updates: Any
+    updates, opt_state = optimizer.update({player: gradients}, opt_state, params, value=loss.value, grad=gradients)
+    params = {**params, player: optax.apply_updates(params[player], updates[player])}
+    own = {"loss": loss, "squared_gradient": Mean.once(optax.tree.norm(gradients, squared=True))}
+    return (params, aux.model_state, opt_state), metrics | own
