@@ -1,7 +1,9 @@
 """What `train.fit` ends with, of one run or of a population by the same path, and the table of its members.
 
-trained = fit(run, training, training.members(0.1), schedule, epochs)
-trained.at_best("validation", "accuracy")     # [members]
+`fit` trains with a run's checkpoints, and writes the table:
+
+    trained = fit(run, training, training.members(0.1), schedule, epochs)
+    trained.at_best("validation", "accuracy")     # [members]
 """
 
 from __future__ import annotations

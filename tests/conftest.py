@@ -21,8 +21,7 @@ from etude import data, schedules, tasks, train
 from etude.data import augment
 from hypothesis import settings
 
-QUICK_COMPILATION = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
-if QUICK_COMPILATION:
+if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if jax.__version_info__ < (0, 11):  # XLA ends a process that sets a flag it does not know

@@ -108,13 +108,13 @@ def fit(
       with whole checkpoints before it; `Stopped` after SIGINT or SIGTERM, with the state saved.
     """
     check_counts(epochs=epochs, patience=patience, checkpoint_every=checkpoint_every, log_every=log_every)
-    per_epoch, total = feed.steps_per_epoch, epochs * feed.steps_per_epoch
+    per_epoch = feed.steps_per_epoch
     run = _Run(state, feed, layout, validate, better, patience, checkpoints, journal or Journal(), epochs, log_every)
-    run.journal.begin(title, run.step, total)
+    run.journal.begin(title, run.step, run.total)
     try:
         with stop_requested() as stop:
             count, saved_at = 1, time.perf_counter()
-            while run.step < total and not run.progress.ended.all():
+            while run.step < run.total and not run.progress.ended.all():
                 count = min(count, feed.most, per_epoch - run.step % per_epoch)
                 if checkpoint_every:
                     count = min(count, checkpoint_every - run.step % checkpoint_every)
@@ -126,14 +126,14 @@ def fit(
                 saving = bool(checkpoint_every and run.step % checkpoint_every == 0)
                 if run.step % per_epoch == 0:
                     run.end_epoch()
-                    saving |= run.step == total or bool(run.progress.ended.all())
+                    saving |= run.step == run.total or bool(run.progress.ended.all())
                     saving |= time.perf_counter() - saved_at >= SAVE_SECONDS
                 stopping = stop()  # also asked for within the validation, which may take long
                 if saving or stopping:
                     run.save()
                     saved_at = time.perf_counter()
-                if stopping and run.step < total:
-                    raise Stopped(f"stopped after step {run.step} of {total}")
+                if stopping and run.step < run.total:
+                    raise Stopped(f"stopped after step {run.step} of {run.total}")
     finally:
         if checkpoints:
             checkpoints.wait()
@@ -160,8 +160,8 @@ class _Run:
         self.feed, self.layout, self.epochs = feed, layout, epochs
         self.validate, self.better, self.patience = validate, better, patience
         self.checkpoints, self.journal = checkpoints, journal
-        total = epochs * feed.steps_per_epoch
-        self.log_every = log_every or max(1, total // 2000)
+        self.total = epochs * feed.steps_per_epoch
+        self.log_every = log_every or max(1, self.total // 2000)
         self.is_finite = layout.compile(lambda v: (_all_finite(v),), ("state",), ("members",), donate=False)
         self.select = layout.compile(_select, ("state", "state", "members"), ("state",), donate=False)
 
@@ -170,7 +170,7 @@ class _Run:
         self.progress = Progress.of_record(layout.shape, restored.record if restored else {})
         self.step = restored.step if restored else int(np.max(state.step))
         if restored and self.step > int(np.max(state.step)):
-            journal.say(f"Resuming after step {self.step} of {total}.")
+            journal.say(f"Resuming after step {self.step} of {self.total}.")
         start = restored.tree if restored else start
         self.placed = layout.stop(layout.place_state(start["state"]), self.progress.ended)
         self.best = layout.place_variables(start["best"]) if validate else None
