@@ -2,7 +2,8 @@
 
 `load` returns a `Source`: examples by index, nothing random. `epoch_order` and `stream` decide the order, which is a
 function of the seed and the epoch alone. `augment` changes images on device. Nothing here uses the network, except
-`prepare` for sets that only TensorFlow Datasets can make, and no reader is imported before a set needs it.
+`prepare` for sets that only TensorFlow Datasets can make, and no reader of a kind of sets is imported before one
+needs it.
 """
 
 from . import augment
@@ -10,7 +11,7 @@ from .augment import geometry, mixing
 from .batches import in_order, stream
 from .order import epoch_batches, epoch_order, repeat_last
 from .scaling import to_pixels, to_signed_unit
-from .sources import Records, Source, image_spec, load, moments, names, prepare, require_images, subset
+from .sources import Records, Source, image_spec, load, moments, names, prepare, read_image, require_images, subset
 
 __all__ = [
     "Records",
@@ -26,6 +27,7 @@ __all__ = [
     "moments",
     "names",
     "prepare",
+    "read_image",
     "repeat_last",
     "require_images",
     "stream",

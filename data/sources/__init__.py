@@ -3,6 +3,7 @@
 from . import prepare
 from .catalogue import load, names
 from .images import image_spec, moments, require_images
+from .pixels import read_image
 from .source import Records, Source, subset
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "moments",
     "names",
     "prepare",
+    "read_image",
     "require_images",
     "subset",
 ]

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import InputError
+from .files import NO_PROGRESS, Report
 from .source import Source
 from .splits import SPLITS
 
+MOST_PIXELS_PER_SIDE = 8192  # 200 MB an image in color
 
-def load(name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None) -> Source:
+
+def load(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    memory: Path | None = None,
+    report: Report = NO_PROGRESS,
+) -> Source:
     """One split of a data set.
 
     The splits of a set are the same in every run, whatever its seed, and no example is in two of them. Splits that a
@@ -28,7 +39,9 @@ def load(name: str, split: str, *, data_dir: str | Path | None = None, image_siz
       data_dir: Folder of prepared TensorFlow data sets; by default the one that tfds uses (TFDS_DATA_DIR, or
         ~/tensorflow_datasets). Other kinds do not use it.
       image_size: Resizes the shorter side of every image to this many pixels and crops the center to a square. Needed
-        for sets whose images differ in size.
+        for sets whose images differ in size. At most MOST_PIXELS_PER_SIDE.
+      memory: Folder in which a folder of images remembers which of its files were checked. Other kinds need no check.
+      report: Called with (files checked, all files) while the files of a folder of images are checked.
     Returns: The split; its images are uint8 [height, width, channel], its labels int32.
     Raises:
       ValueError: The name or split is unknown, the image size is missing or not positive, or the set is not one of
@@ -41,15 +54,15 @@ def load(name: str, split: str, *, data_dir: str | Path | None = None, image_siz
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}. Valid are: {', '.join(SPLITS)}.")
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size must be at least 1 pixel, got {image_size}.")
+    if image_size is not None and not 1 <= image_size <= MOST_PIXELS_PER_SIDE:
+        raise InputError(f"image_size must be 1 to {MOST_PIXELS_PER_SIDE} pixels, got {image_size}.")
     kind, colon, rest = name.partition(":")
     row = _KINDS.get(kind)
     if row is None or bool(rest) != row.takes_name or bool(colon) != row.takes_name:
         near = difflib.get_close_matches(kind, _KINDS, n=1)
         hint = f" Did you mean {_KINDS[near[0]].form}?" if near else ""
         raise InputError(f"There is no data set {name!r}.{hint} Valid are: {', '.join(names())}.")
-    return row.load(rest, split, data_dir, image_size)
+    return row.load(_Asked(rest, split, data_dir, image_size, memory, report))
 
 
 def names() -> Mapping[str, str]:
@@ -61,6 +74,17 @@ def names() -> Mapping[str, str]:
     return {kind.form: kind.line for kind in _KINDS.values()}
 
 
+class _Asked(NamedTuple):
+    """What a user asked for: arguments of `load`, and of the name what follows the colon."""
+
+    name: str
+    split: str
+    data_dir: str | Path | None
+    image_size: int | None
+    memory: Path | None
+    report: Report
+
+
 class _Kind(NamedTuple):
     """A row of the table of kinds."""
 
@@ -70,28 +94,27 @@ class _Kind(NamedTuple):
     """One line that describes the kind."""
     takes_name: bool
     """Whether a colon and the name of a set follow."""
-    load: Callable[[str, str, str | Path | None, int | None], Source]
-    """(what follows the colon, split, data_dir, image_size) -> the split."""
+    load: Callable[[_Asked], Source]
+    """Loads the split."""
 
 
-def _digits(_: str, split: str, data_dir: str | Path | None, image_size: int | None) -> Source:
+def _digits(asked: _Asked) -> Source:
     from . import digits
 
-    del data_dir
-    return digits.load(split, image_size=image_size)
+    return digits.load(asked.split, image_size=asked.image_size)
 
 
-def _tfds(name: str, split: str, data_dir: str | Path | None, image_size: int | None) -> Source:
+def _tfds(asked: _Asked) -> Source:
     from . import tfds_sets
 
-    return tfds_sets.load(name, split, data_dir=data_dir, image_size=image_size)
+    return tfds_sets.load(asked.name, asked.split, data_dir=asked.data_dir, image_size=asked.image_size)
 
 
-def _folder(path: str, split: str, data_dir: str | Path | None, image_size: int | None) -> Source:
+def _folder(asked: _Asked) -> Source:
     from . import folder
 
-    del data_dir
-    return folder.load(Path(path), split, image_size=image_size)
+    path = Path(asked.name).expanduser()  # no shell expands the ~ of folder:~/photos
+    return folder.load(path, asked.split, image_size=asked.image_size, memory=asked.memory, report=asked.report)
 
 
 _KINDS = {
@@ -104,7 +127,7 @@ _KINDS = {
     ),
     "folder": _Kind(
         "folder:<path>",
-        "image files in <path>/<class>/, or in <path>/train/<class>/ with validation/ and test/ beside it",
+        "images in <path>/<class>/, or in <path>/train/<class>/ with val/ and test/ beside it",
         True,
         _folder,
     ),

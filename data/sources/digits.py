@@ -5,6 +5,7 @@ Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,6 +30,7 @@ def load(split: str, *, image_size: int | None = None) -> Source:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
+    content = hashlib.blake2b(pixels.tobytes() + labels.tobytes(), digest_size=8).hexdigest()
     images = np.round(pixels * 255 / _DARKEST).astype(np.uint8).reshape(-1, 8, 8, 1)
     chosen = _stratified(labels)[split]
     images, labels = images[chosen], labels[chosen].astype(np.int32)
@@ -39,7 +41,8 @@ def load(split: str, *, image_size: int | None = None) -> Source:
 
         images = np.stack([np.asarray(resize(Image.fromarray(image[..., 0]), image_size)) for image in images])
         images = images[..., None]
-    return Source("digits", split, _Arrays(images, labels), image_spec(*images.shape[1:]), tuple("0123456789"))
+    spec, classes = image_spec(*images.shape[1:]), tuple("0123456789")
+    return Source("digits", split, _Arrays(images, labels), spec, classes, {"digits": content})
 
 
 def _stratified(labels: np.ndarray) -> dict[str, np.ndarray]:

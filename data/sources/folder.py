@@ -1,52 +1,75 @@
 """A folder of images as a data set: one folder per class, named like the class; classes are in alphabetical order.
 
 Images are either in <path>/<class>/, from which the splits are carved, or in <path>/train/<class>/, perhaps with
-folders validation and test beside train. `splits.assign` says how a missing split is made.
+validation and test folders beside it. Images in folders below a class folder belong to the class.
+`splits.assign_names` says how a missing split is made. `files` lists the images and checks them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ...errors import InputError, MissingFile
+from .files import NO_PROGRESS, Checked, Found, Report, check_files, find, shown
 from .images import image_spec
-from .pixels import decode
+from .pixels import another_size, decode
 from .source import Source
-from .splits import SPLITS, assign
+from .splits import assign_names
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Names of a split's folder, in any case.
+_SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
-def load(path: Path, split: str, *, image_size: int | None = None) -> Source:
+def load(
+    path: Path,
+    split: str,
+    *,
+    image_size: int | None = None,
+    memory: Path | None = None,
+    report: Report = NO_PROGRESS,
+) -> Source:
     """One split of a folder of images.
 
-    All images get the shape of the first training image: gray if it is gray, else RGB, and its size, unless an image
-    size is given. Hidden files and files whose suffix is not one of `SUFFIXES` are ignored.
+    All images get one shape: gray if every image of the folder is, else RGB; their own size, unless an image size is
+    given. Every file is checked first: its header, and its pixels too where that is cheap (`files.check_files`). Hidden
+    files, files whose suffix is not one of `files.SUFFIXES`, and images outside class folders are no examples; the
+    source's `notes` count them.
 
     Args:
-      path: The folder.
+      path: the folder.
       split: "train", "validation" or "test".
-      image_size: Resizes and crops all images to this many pixels per side.
-    Returns: The split. Reading an image that is broken or of another size raises ValueError, which names the file.
+      image_size: resizes and crops all images to this many pixels per side.
+      memory: a folder that remembers which files were checked; by default all are checked.
+      report: called with (files checked, all files) while they are checked.
+    Returns: the split.
     Raises:
-      FileNotFoundError: There is no such folder.
-      ValueError: It has no class folders, an empty one, splits that differ in their classes, or too few images.
+      MissingFile: there is no such folder.
+      InputError: it has no class folders, an empty one, one whose name is no text, splits that differ in their classes,
+        or too few images; or a file can't be read, or is of another size, which the message names.
     """
     if not path.is_dir():
-        raise MissingFile(f"There is no folder {path}.")
-    stored = _list(path)
-    classes = tuple(sorted({label for label, _ in stored["train"]}))
-    which, indices = assign({name: len(files) for name, files in stored.items()}, split)
-    files = [stored[which][i] for i in indices]
-    shape = _shape(stored["train"][0][1], image_size)
+        raise MissingFile(f"There is no folder {shown(path)}.")
+    stored, ignored = _stored(path)
+    found = [each for files in stored.values() for each in files]
+    checked = check_files(path, found, memory=memory, report=report)
+    shape = _shape(found, checked, image_size)
+    classes = tuple(sorted({each.label for each in stored["train"]}))
     labels = {label: np.asarray(number, np.int32) for number, label in enumerate(classes)}
-    records = _Files(tuple((file, labels[label]) for label, file in files), shape, image_size)
-    return Source(f"folder:{path}", split, records, image_spec(*shape), classes)
+    names = {part: [(each.name, each.label) for each in files] for part, files in stored.items()}
+    which, indices = assign_names(names, split)
+    chosen = [stored[which][i] for i in indices]
+    records = _Files(tuple((each.path, labels[each.label]) for each in chosen), shape, image_size)
+    contents = {each.name: checked[each.name].content for each in found}
+    return Source(f"folder:{shown(path)}", split, records, image_spec(*shape), classes, contents, ignored)
 
 
 @dataclass(frozen=True)
@@ -62,45 +85,101 @@ class _Files:
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
         file, label = self.files[index]
-        return {"image": decode(file, self.shape, name=str(file), image_size=self.image_size), "label": label}
+        return {"image": decode(file, self.shape, name=shown(file), image_size=self.image_size), "label": label}
 
 
-def _list(path: Path) -> dict[str, list[tuple[str, Path]]]:
-    """Stored split -> its (class, file) pairs, sorted."""
-    folders = {name: path / name for name in SPLITS if (path / name).is_dir()}
-    if not folders:
-        return {"train": _list_classes(path)}
-    if "train" not in folders:
-        raise InputError(f"{path} has a folder {', '.join(folders)} but no folder train beside it.")
-    stored = {name: _list_classes(folder) for name, folder in folders.items()}
-    wanted = {label for label, _ in stored["train"]}
+def _stored(path: Path) -> tuple[dict[str, list[Found]], tuple[str, ...]]:
+    """(stored split -> its images, in the order of their names; sentences about what is left out)."""
+    loose, by_folder, other = find(path)
+    if not by_folder and not loose:
+        raise InputError(f"{shown(path)} has no images in class folders: they must be in {shown(path)}/<class>/.")
+    splits = _split_folders(path, by_folder)
+    stored, unused = {}, len(loose)
+    if splits:
+        for split, folder in splits.items():
+            loose, inside, _ = find(path / folder)
+            unused += len(loose)
+            stored[split] = _classes(path, path / folder, inside)
+    else:
+        stored["train"] = _classes(path, path, by_folder)
+    _require_same_classes(path, splits, stored)
+    notes = []
+    if unused:
+        notes.append(f"{unused} images outside class folders are left out.")
+    if other:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in other.most_common(3))
+        notes.append(f"{other.total()} files are left out, which are no images by their suffix ({kinds}).")
+    return stored, tuple(notes)
+
+
+def _split_folders(path: Path, by_folder: Mapping[str, list[Path]]) -> dict[str, str]:
+    """Split -> its folder, or {} where all folders are classes: a class may be called train.
+
+    A class holds images, perhaps some in folders of its own; a split holds class folders.
+    """
+    named = {folder: _SPLIT_OF[folder.lower()] for folder in by_folder if folder.lower() in _SPLIT_OF}
+    others = sorted(folder for folder, files in by_folder.items() if files and folder not in named)
+    if not named:
+        return {}
+    if others:
+        holding = [folder for folder in named if any(file.parent == path / folder for file in by_folder[folder])]
+        if holding == [folder for folder in named if by_folder[folder]]:
+            return {}
+        raise InputError(
+            f"{shown(path)} can be read in two ways: {', '.join(sorted(named))} hold class folders as splits do, and "
+            f"{', '.join(others[:10])}{' …' if len(others) > 10 else ''} beside them hold images as classes do. Move "
+            "the ones or the others elsewhere."
+        )
+    twice = [split for split, count in Counter(named.values()).items() if count > 1]
+    if twice:
+        folders = [folder for folder, split in named.items() if split == twice[0]]
+        raise InputError(f"{shown(path)} has {len(folders)} folders of the {twice[0]} split: {', '.join(folders)}.")
+    splits = {split: folder for folder, split in named.items()}
+    if "train" not in splits:
+        raise InputError(f"{shown(path)} has a folder {', '.join(named)} but no folder train beside it.")
+    return splits
+
+
+def _classes(root: Path, folder: Path, inside: Mapping[str, list[Path]]) -> list[Found]:
+    """The images of class folders, in the order of their names."""
+    if not inside:
+        raise InputError(f"{shown(folder)} has no class folders: images must be in {shown(folder)}/<class>/.")
+    for label, files in inside.items():
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"The name of the class folder {shown(folder / label)} is no text in UTF-8; rename it."
+            ) from None
+        if not files:
+            raise InputError(f"{shown(folder / label)} has no images that can be read here; remove the folder.")
+    return [
+        Found(file.relative_to(root).as_posix(), label, file)
+        for label, files in sorted(inside.items())
+        for file in files
+    ]
+
+
+def _require_same_classes(path: Path, splits: Mapping[str, str], stored: Mapping[str, list[Found]]) -> None:
+    wanted = {each.label for each in stored["train"]}
     for name, files in stored.items():
-        differing = sorted(wanted ^ {label for label, _ in files})
+        differing = sorted(wanted ^ {each.label for each in files})
         if differing:
             raise InputError(
-                f"{folders[name]} and {folders['train']} differ in their class folders: {', '.join(differing)}."
+                f"{shown(path / splits[name])} and {shown(path / splits['train'])} differ in their class folders: "
+                f"{', '.join(differing[:10])}{' …' if len(differing) > 10 else ''}."
             )
-    return stored
 
 
-def _list_classes(path: Path) -> list[tuple[str, Path]]:
-    folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
-    if not folders:
-        raise InputError(f"{path} has no class folders: images must be in {path}/<class>/.")
-    found = []
-    for folder in folders:
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-        if not files:
-            raise InputError(f"{folder} has no images; their suffixes may be {', '.join(sorted(SUFFIXES))}.")
-        found += [(folder.name, file) for file in files]
-    return found
-
-
-def _shape(first: Path, image_size: int | None) -> tuple[int, int, int]:
-    try:
-        with Image.open(first) as image:
-            channels = 1 if image.mode in ("1", "L") else 3
-            height, width = (image.height, image.width) if image_size is None else (image_size, image_size)
-    except OSError as error:
-        raise InputError(f"{first} can't be read as an image: {error}.") from error
-    return height, width, channels
+def _shape(found: list[Found], checked: Mapping[str, Checked], image_size: int | None) -> tuple[int, int, int]:
+    """The shape that all images get. Raises InputError for the first image of another size than most have."""
+    channels = max(each.channels for each in checked.values())
+    if image_size is not None:
+        return image_size, image_size, channels
+    sizes = Counter((each.height, each.width) for each in checked.values())
+    usual = sizes.most_common(1)[0][0]
+    for each in found:
+        size = checked[each.name].height, checked[each.name].width
+        if size != usual:
+            raise another_size(shown(each.path), size, usual)
+    return *usual, channels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import jax
@@ -60,6 +60,11 @@ class Source:
     []."""
     classes: tuple[str, ...] = ()
     """Names of the labels 0, 1, …; empty where there are no classes."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """What the set consists of, all its splits: the name of each file or part -> its size, and a digest where the
+    content was read. Two sets that differ in it are not the same data. Empty if it is not known."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a user should read: what was left out."""
 
     def __post_init__(self):
         if "index" in self.element_spec:

@@ -6,7 +6,10 @@ split to another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +42,60 @@ def assign(stored: Mapping[str, int], split: str) -> tuple[str, np.ndarray]:
     >>> which, len(indices)
     ('validation', 30)
     """
+    alias = _stored_as(stored)
+    missing = {"validation": VALIDATION, "test": TEST}.items()
+    carved = carve(stored["train"], {name: fraction for name, fraction in missing if name not in alias})
+    if split in carved:
+        return "train", carved[split]
+    return alias[split], np.arange(stored[alias[split]])
+
+
+def assign_names(stored: Mapping[str, Sequence[tuple[str, str]]], split: str) -> tuple[str, np.ndarray]:
+    """Same as `assign`, for a set whose examples come and go, such as a folder of files.
+
+    An example's split is decided by a hash of its name, so that no other example moves when one is added or removed. A
+    tenth of the hashes is of the test split, a tenth of the validation split; the splits have about that part of each
+    class. Where a class of at least three examples (two, if only one split is carved) would be missing from a split,
+    its example with the lowest hash is moved there (into train: the highest). Smaller classes are for training.
+
+    Args:
+      stored: (name, class) of the examples of each split that the set comes with.
+      split: one of `SPLITS`.
+    Returns: (the stored split, indices into it, int64, ascending).
+    Raises: InputError if there is no train split, or all its classes are too small to carve.
+
+    >>> which, indices = assign_names({"train": [(f"{i}.png", "cat") for i in range(1000)]}, "test")
+    >>> which, len(indices)
+    ('train', 100)
+    """
+    alias = _stored_as(stored)
+    examples = stored["train"]
+    missing = [each for each in ("test", "validation") if each not in alias]
+    place = np.array([_place(name) for name, _ in examples])
+    labels = np.unique([label for _, label in examples], return_inverse=True)[1]
+    part = np.full(len(examples), "train", object)
+    for each, (low, high) in {"test": (0.0, TEST), "validation": (TEST, TEST + VALIDATION)}.items():
+        if each in missing:
+            part[(low <= place) & (place < high)] = each
+    by_class = np.lexsort((place, labels))
+    for of_class in np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1):
+        if len(of_class) <= len(missing):
+            part[of_class] = "train"
+            continue
+        for each, order in ((missing[0], 1), (missing[-1], 1), ("train", -1)) if missing else ():
+            if not (part[of_class] == each).any():
+                # Only an example of a split that keeps another one can be moved.
+                spare = [i for i in of_class[::order] if (part[of_class] == part[i]).sum() > 1]
+                part[spare[0]] = each
+    if not all((part == each).any() for each in missing):
+        raise InputError(f"{len(examples)} examples are too few to carve {' and '.join(missing)} from.")
+    if split in alias and split != "train":
+        return alias[split], np.arange(len(stored[alias[split]]))
+    return "train", np.flatnonzero(part == split)
+
+
+def _stored_as(stored: Mapping[str, object]) -> dict[str, str]:
+    """Split -> the stored split that it is, for those that are not carved."""
     if "train" not in stored:
         raise InputError(f"The set has no train split: it comes with {', '.join(stored) or 'none'}.")
     alias = {"train": "train"}
@@ -48,11 +105,14 @@ def assign(stored: Mapping[str, int], split: str) -> tuple[str, np.ndarray]:
             alias["validation"] = "validation"
     elif "validation" in stored:
         alias["test"] = "validation"
-    missing = {"validation": VALIDATION, "test": TEST}.items()
-    carved = carve(stored["train"], {name: fraction for name, fraction in missing if name not in alias})
-    if split in carved:
-        return "train", carved[split]
-    return alias[split], np.arange(stored[alias[split]])
+    return alias
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that depends on a name alone, also where file systems write its accents in another way."""
+    key = os.fsencode(unicodedata.normalize("NFC", name))
+    digest = hashlib.blake2b(key, digest_size=8, key=_CARVING.to_bytes(8, "big")).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def carve(length: int, fractions: Mapping[str, float]) -> dict[str, np.ndarray]:

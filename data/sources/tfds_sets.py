@@ -49,11 +49,16 @@ def load(name: str, split: str, *, data_dir: str | Path | None = None, image_siz
         missing = [path for path in info.splits[each].filepaths if not path.exists()]
         if missing:
             raise MissingFile(f"{missing[0]} is missing: delete {builder.data_dir} and prepare tfds:{name} again.")
+    contents = {
+        f"{info.full_name} {each}": f"{split_info.num_examples} examples, {split_info.num_bytes} bytes"
+        for each, split_info in info.splits.items()
+    }
     if stored.get("test") and _encoded(builder, "test")[0]["label"] < 0:
         del stored["test"]
     which, indices = assign(stored, split)
     records = _Examples(_encoded(builder, which), indices, f"tfds:{name} {split}", shape, image_size)
-    return Source(f"tfds:{name}", split, records, image_spec(*shape), tuple(info.features["label"].names))
+    classes = tuple(info.features["label"].names)
+    return Source(f"tfds:{name}", split, records, image_spec(*shape), classes, contents)
 
 
 def _find(name: str, data_dir: str | Path | None) -> Any:
