@@ -9,7 +9,9 @@ other exception is a defect of ours and shows in full.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -18,6 +20,19 @@ class InputError(ValueError):
 
 class MissingFile(InputError, FileNotFoundError):
     """A file or folder that a user named does not exist."""
+
+
+@contextmanager
+def writing(what: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns the system's refusal to write a file (a full disk, a folder that is gone) into an `InputError`.
+
+    Args:
+      what: the file or folder, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{os.fspath(what)} can't be written: {error.strerror or error}.") from error
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
@@ -37,4 +52,4 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"There is no {kind} {name!r}.{hint} Valid are: {', '.join(valid)}.")
 
 
-__all__ = ["InputError", "MissingFile", "unknown_name"]
+__all__ = ["InputError", "MissingFile", "unknown_name", "writing"]

@@ -172,6 +172,7 @@ def range_test(
             population=population if len(members) > 1 else None,
             file=file.with_suffix(".json"),
         )
+        run.introduce(start.num_parameters)
         placed, journal = start.layout.place_state(start.state), train.Journal(console=run.console)
         losses = train.sweep(placed, start.feed, steps=steps, journal=journal).reshape(-1, len(members))
         names = ("learning_rate", *(f"loss_seed{seed}" for seed in members.seeds))

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -187,6 +188,8 @@ def _run(
 ) -> int:
     from ..train import Diverged
 
+    if own_process:
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         chosen = parse(name, config, arguments, presets, description=description, program=program)
         if own_process and _wants_many_devices(chosen):
@@ -199,8 +202,14 @@ def _run(
     except Diverged as error:
         return _fail(str(error), DIVERGED)
     except KeyboardInterrupt as error:
-        return _fail(f"Interrupted: {error or 'nothing was saved'}. The same command goes on from there.", STOPPED)
+        return _fail(f"Interrupted: {error or 'nothing had begun'}. The same command goes on from there.", STOPPED)
     return FINISHED
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """SIGTERM ends a run as SIGINT does: with a message that says what is kept."""
+    del number, frame
+    raise KeyboardInterrupt
 
 
 def _command_line(name: str, options: Sequence[Any], presets: Mapping[str, Any], has_runs: bool) -> type:

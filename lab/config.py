@@ -31,6 +31,8 @@ from .valid import check_value
 
 C = TypeVar("C")
 
+NO_OPTIONS = frozenset({"experiment", "data_fingerprint"})  # what a `config.json` says besides its options
+
 
 @dataclass(frozen=True)
 class Option:
@@ -157,7 +159,7 @@ def from_json(flat: Mapping[str, Any], config: type[C], presets: Mapping[str, C]
     known = {option.name: option for option in options_of(base)}
     removed = _declared(base, "REMOVED")
     for name, value in flat.items():
-        if name in known:
+        if name in known or name in NO_OPTIONS:
             continue
         if name not in removed:
             near = difflib.get_close_matches(name, known, n=1)

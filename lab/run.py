@@ -15,21 +15,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import jax
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from .. import plots
-from ..errors import unknown_name
-from ..train import Checkpoints, Journal
-from .config import check, from_json, read_json, to_json
+from ..data import Source
+from ..errors import InputError, unknown_name, writing
+from ..train import Checkpoints, Journal, Stopped
+from .config import check, from_json, options_of, read_json, to_json
 from .folder import read_result, run_folder, write_json
+from .training import load
+
+NOTES = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,10 @@ class Result:
     """What the numbers decide."""
     figures: Sequence[str]
     """Paths of its figures, relative to the folder."""
+    classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Numbers of each class of a classifier."""
+    notes: Sequence[str] = ()
+    """What was not as usual: a fallback that was used, files that were left out."""
 
 
 @dataclass(frozen=True)
@@ -94,42 +104,86 @@ class Run:
     """Its terminal."""
     result: Result | None
     """The result of a finished run, else None."""
+    about: str = ""
+    """What is known before anything is built: the data and the devices."""
     journal: Journal = field(init=False)
     """Its record of metrics."""
+    _introduced: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "journal", Journal(self.folder, console=self.console))
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
-        return Checkpoints(self.folder / "checkpoints", warn=self.journal.say)
+        return Checkpoints(self.folder / "checkpoints", warn=self.note)
+
+    def introduce(self, parameters: int) -> None:
+        """Says in one line what is about to train: the data, the devices, the number of parameters. Only once."""
+        if not self._introduced:
+            self._introduced.append(parameters)
+            self.journal.say(f"{self.about} · {parameters:,} parameters")
+
+    def note(self, sentence: str) -> None:
+        """Says what is not as usual, such as a fallback; `result.json` will have it, whichever start ends the run."""
+        self.journal.say(sentence)
+        kept = read_notes(self.folder)
+        if sentence not in kept:
+            write_json(self.folder / NOTES, {"notes": [*kept, sentence]})
 
     def part(self, name: str) -> Run:
         """One of several trainings of this run, with its own folder, journal and checkpoints."""
         folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        return Run(folder, self.console, None)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        return Run(folder, self.console, None, self.about)
 
     def finish(
-        self, metrics: Mapping[str, float], figures: Mapping[str, Figure], claims: Sequence[Claim] = ()
+        self,
+        metrics: Mapping[str, float],
+        figures: Mapping[str, Figure],
+        claims: Sequence[Claim] = (),
+        classes: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Result:
-        """Writes the figures and, last, `result.json`: from then on the run is done."""
+        """Writes the figures and, last, `result.json`: from then on the run is done.
+
+        Args:
+          metrics: numbers by name.
+          figures: by the name of their files.
+          claims: what the numbers decide.
+          classes: numbers of each class, of a classifier.
+        """
         paths = save_figures(figures, self.folder)
-        result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths))
-        write_json(
-            self.folder / "result.json",
-            {"metrics": result.metrics, "claims": [dataclasses.asdict(c) for c in claims], "figures": paths},
-        )
+        notes = [note for folder in (self.folder, *sorted(self.folder.glob("*/"))) for note in read_notes(folder)]
+        result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths), classes or {}, tuple(notes))
+        content = {"metrics": result.metrics, "claims": [dataclasses.asdict(c) for c in claims], "figures": paths}
+        if classes:
+            content["classes"] = classes
+        if notes:
+            content["notes"] = notes
+        write_json(self.folder / "result.json", content)
         _report(result, self.console)
         return result
 
 
+def read_notes(folder: Path) -> list[str]:
+    """What starts of a run have noted so far."""
+    file = folder / NOTES
+    return list(read_json(file).get("notes", [])) if file.exists() else []
+
+
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     """Writes figures/<name>.png and .pdf into a run's folder; returns the paths of the .png, relative to it."""
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        for suffix in ("png", "pdf"):
-            plots.save(figure, folder / "figures" / f"{name}.{suffix}")
+    target = folder / "figures"
+    if target.is_symlink():
+        raise InputError(f"{target} is a link; figures are written into the run's folder alone. Remove the link.")
+    with writing(target):
+        target.mkdir(exist_ok=True)
+        for name, figure in figures.items():
+            for suffix in (".png", ".pdf"):
+                # Written beside and then renamed: a file that stands there as a link is replaced, not what it leads to.
+                with tempfile.TemporaryDirectory(dir=target) as partial:
+                    plots.save(figure, Path(partial) / f"{name}{suffix}")
+                    (Path(partial) / f"{name}{suffix}").replace(target / f"{name}{suffix}")
     return [f"figures/{name}.png" for name in figures]
 
 
@@ -150,21 +204,90 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
         raise unknown_name("preset", config.run.preset, presets)
     values = _values(config)
     default = presets.get(config.run.preset) or type(config)()
-    chosen = config.run.name or _run_name(config.run.preset, values, _values(default))
-    folder = config.run.out or Path("runs") / name / chosen
+    chosen = config.run.name
+    if chosen is None:
+        chosen = _run_name(config.run.preset, values, _values(default))
+    folder = config.run.out or Path("runs") / name / _one_component(chosen)
+    finished = read_result(folder) is not None
+    sources = _sources(config, needed=not finished)
 
     def reread(file: Path) -> dict[str, Any]:
         there = read_json(file)
         return {"experiment": there.pop("experiment", None), **_values(from_json(there, type(config), presets, file))}
 
-    with run_folder(folder, {"experiment": name, **values}, reread) as folder:
-        done, result = read_result(folder), None
-        if done is not None:
-            claims = tuple(Claim(**claim) for claim in done["claims"])
-            result = Result(folder, done["metrics"], claims, tuple(done["figures"]))
+    contents = sources["train"].contents if sources else None
+    with run_folder(folder, {"experiment": name, **values}, reread, contents) as folder:
+        result = _finished_result(folder)
+        if result is not None:
             console.print(f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True)
             _report(result, console)
-        yield Run(folder, console, result)
+        run = Run(folder, console, result, _describe(sources))
+        if result is None:
+            for note in sources["train"].notes if sources else ():
+                run.note(note)
+        try:
+            yield run
+        except KeyboardInterrupt as error:
+            if isinstance(error, Stopped):
+                raise
+            raise KeyboardInterrupt(_kept(folder)) from None
+
+
+def _one_component(name: str) -> str:
+    """The name of a run, which is that of one folder.
+
+    Raises: InputError if it would lead elsewhere, or no file system takes it.
+    """
+    if name in ("", ".", "..") or any(c in "/\\" or not c.isprintable() for c in name) or len(name.encode()) > 200:
+        raise InputError(
+            f"name is {name!r}; it must name one folder: printable characters without / and \\, at most 200 bytes. "
+            "--out DIR puts a run elsewhere."
+        )
+    return name
+
+
+def _sources(config: Any, *, needed: bool) -> dict[str, Source]:
+    """The splits of the data that a config names; {} if it names none, or they are not needed and not there."""
+    if "data" not in (option.name for option in options_of(config)):
+        return {}
+    try:
+        return {split: load(config.data, split) for split in ("train", "validation", "test")}
+    except InputError:
+        if needed:
+            raise
+        return {}
+
+
+def _describe(sources: Mapping[str, Source]) -> str:
+    """One line on the data and the devices."""
+    devices = jax.devices()
+    parts = [f"{len(devices)} {'device' if len(devices) == 1 else 'devices'} ({devices[0].device_kind})"]
+    if sources:
+        source = sources["train"]
+        counts = ", ".join(f"{len(each):,} {name}" for name, each in sources.items())
+        shapes = ", ".join("×".join(map(str, spec.shape)) for spec in source.element_spec.values() if spec.shape)
+        parts = [source.name, *([f"{len(source.classes)} classes"] if source.classes else []), counts, shapes, *parts]
+    return " · ".join(parts)
+
+
+def _finished_result(folder: Path) -> Result | None:
+    done = read_result(folder)
+    if done is None:
+        return None
+    try:
+        claims = tuple(Claim(**claim) for claim in done.get("claims", ()))
+        classes, notes = done.get("classes", {}), tuple(done.get("notes", ()))
+        return Result(folder, done["metrics"], claims, tuple(done.get("figures", ())), classes, notes)
+    except TypeError as error:
+        raise InputError(f"{folder / 'result.json'} is damaged: {error}. Remove it to have it written again.") from None
+
+
+def _kept(folder: Path) -> str:
+    """What an interrupted run can go on from."""
+    steps = sorted(int(path.name) for path in folder.glob("**/checkpoints/[0-9]*") if path.name.isdigit())
+    saved = f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint"
+    tables = sorted(path.name for path in folder.glob("*.csv"))
+    return f"{folder} keeps {saved}" + (f" and {', '.join(tables)}" if tables else "")
 
 
 def _values(config: Composed) -> dict[str, Any]:
@@ -190,5 +313,7 @@ def _report(result: Result, console: Console) -> None:
     for claim in result.claims:
         table.add_row(claim.name, f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})")
     console.print(table)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for path in ("result.json", *result.figures):
         console.print(f"wrote {result.folder / path}", highlight=False, soft_wrap=True)

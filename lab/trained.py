@@ -136,6 +136,7 @@ def fit(
     )
     if better is not None:
         options |= {"better": better, "validate": training.evaluator(training.validation, start.layout)}
+    run.introduce(start.num_parameters)
     state, trained = start.state, None
     for stage in (*stages, epochs):
         fitted = train.fit(

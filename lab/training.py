@@ -12,6 +12,8 @@ table of its members.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from .. import data, schedules, tasks, train
 from ..errors import InputError
@@ -38,12 +41,30 @@ from .options import (
 )
 from .valid import check_hyper
 
+CHECKING = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
 Schedule = Callable[[Mapping[str, Any]], Any]  # hyper -> (step -> learning rate)
 
 
 def load(options: DataOptions, split: str) -> data.Source:
-    """One split ("train", "validation" or "test") of the data set that the options name."""
-    return data.load(options.data, split, data_dir=options.data_dir, image_size=options.image_size)
+    """One split ("train", "validation" or "test") of the data set that the options name.
+
+    A folder of images is checked on its first load, with a progress bar; what was found is kept in the user's cache.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etude" / "folders"
+    with Progress(*CHECKING, transient=True, disable=not sys.stdout.isatty()) as bar:
+        task = bar.add_task(f"checking {options.data}", visible=False, total=None)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        return data.load(
+            options.data,
+            split,
+            data_dir=options.data_dir,
+            image_size=options.image_size,
+            memory=cache,
+            report=report,
+        )
 
 
 def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options: Any) -> train.MakeOptimizer:
@@ -116,6 +137,13 @@ class Start:
     """Takes the steps."""
     layout: train.Layout
     """Where they are taken."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters of one member."""
+        return sum(x.size for x in jax.tree.leaves(self.state.params)) // (
+            len(self.members) if self.layout.shape else 1
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

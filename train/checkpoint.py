@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from ..errors import InputError
 
+DISK_SIGNS = ("No space left", "Disk quota", "Read-only file system", "Input/output error", "No such file")
 KEPT = 2  # number of newest checkpoints kept: the second is there in case the first turns out damaged
 
 
@@ -63,17 +66,21 @@ class Checkpoints:
           step: number of steps that led here.
           tree: arrays on the devices or the host, with the shapes they have outside of a layout.
           record: what else the run must remember; anything that JSON can hold.
+        Raises: InputError if the disk refuses it, or the folder was removed.
         """
+        if not self._folder.exists():
+            raise InputError(f"A checkpoint can't be written to {self._folder}: the folder was removed.")
         if step in self._manager.all_steps():
             return
         arrays = _to_host(tree)
         # A copy: orbax writes it later, when the caller may have gone on with its lists.
         record = {"state": _digests(arrays), "record": json.loads(json.dumps(record))}
         record["digest"] = _digest(json.dumps(record, sort_keys=True).encode())
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)),
-        )
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)),
+            )
 
     def restore(self, template: Any, step: int | None = None) -> Restored | None:
         """The newest whole checkpoint, or the newest up to and including `step`.
@@ -105,8 +112,22 @@ class Checkpoints:
         self._manager.close()
 
     def wait(self) -> None:
-        """Waits until what was saved is committed."""
-        self._manager.wait_until_finished()
+        """Waits until what was saved is committed. Raises InputError if the disk refuses it."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a refusal of the disk into an InputError: orbax raises many types for it, from other threads too."""
+        try:
+            yield
+        except Exception as error:
+            chain = " ".join(str(each) for each in (error, error.__cause__, error.__context__) if each)
+            if not isinstance(error, OSError) and not any(sign in chain for sign in DISK_SIGNS):
+                raise
+            free = f"{shutil.disk_usage(self._folder).free:,} bytes are free" if self._folder.exists() else "it is gone"
+            reason = chain.splitlines()[0]
+            raise InputError(f"A checkpoint can't be written to {self._folder} ({free}): {reason}.") from error
 
     def _open(self) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(

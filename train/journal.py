@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from ..errors import InputError, writing
+
+LOOK_SECONDS = 1.0  # between two looks whether the file is still there
 
 
 class Journal:
@@ -42,6 +47,7 @@ class Journal:
         self._events = None
         self._progress: Progress | None = None
         self._bar = None
+        self._looked = 0.0
 
     def say(self, message: str) -> None:
         """Prints one line."""
@@ -52,8 +58,9 @@ class Journal:
         """Starts (or resumes) a run of `total_steps` at `step`; cuts off the records after it."""
         if self._folder is not None:
             path = self._folder / "metrics.jsonl"
-            _keep_until(path, step)
-            self._file = path.open("a", encoding="utf-8")
+            with writing(path):
+                _keep_until(path, step)
+                self._file = path.open("a", encoding="utf-8")
             from tensorboardX import SummaryWriter  # 0.3 s, not paid by a run without files
 
             self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
@@ -79,7 +86,9 @@ class Journal:
             line: dict[str, Any] = {"split": split, "step": step, "epoch": round(epoch, 6)}
             # JSON knows no NaN; null keeps the line readable by every tool.
             line |= {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            self._file.write(json.dumps(line) + "\n")
+            with writing(self._file.name):
+                self._file.write(json.dumps(line) + "\n")
+            self._require_folder()
         if self._events is not None:
             for name, value in numbers.items():
                 self._events.add_scalar(f"{name}/{split}", value, step)
@@ -106,10 +115,19 @@ class Journal:
     def flush(self) -> None:
         """Forces the records to disk. Called before a checkpoint, which stands for all records before it."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with writing(self._file.name):
+                self._file.flush()
+                os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()
+
+    def _require_folder(self) -> None:
+        """Raises InputError if the file was removed: what is written to it now would be lost."""
+        assert self._file is not None
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise InputError(f"{self._file.name} was removed while the run wrote it: nothing more can be kept.")
 
     def end(self) -> None:
         """Closes the files and the bar."""
@@ -136,15 +154,31 @@ def summary(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, in order; a half-written last line is left out."""
+    """The records of a `metrics.jsonl`, in order; a half-written last line, of a run that was killed, is left out.
+
+    Raises: InputError, which names the line, if another one is no record: those after it would be lost.
+    """
     records = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # a killed run's last write
+                records.append(_record(line))
+            except ValueError:
+                if number < len(lines):
+                    raise InputError(
+                        f"{path} is damaged: line {number} is no record. Repair or remove that line, or move the file "
+                        "away and the run goes on without the records before."
+                    ) from None
     return records
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line as a record; raises ValueError if it is none."""
+    record = json.loads(line)
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise ValueError("no record")
+    return record
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -19,6 +19,105 @@ def test_a_folder_gets_config_and_environment(tmp_path):
         assert "jax" in json.loads((folder / "environment.json").read_text())["packages"]
 
 
+def test_a_start_that_goes_on_appends_its_environment_and_a_finished_run_is_not_touched(tmp_path):
+    for _ in range(3):
+        with opened(tmp_path, {}):
+            pass
+    content = json.loads((tmp_path / "environment.json").read_text())
+    assert len(content["resumed"]) == 2
+    assert content["resumed"][0]["packages"] == content["packages"]
+    lab.write_json(tmp_path / "result.json", {"metrics": {}})
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != "run.lock"}
+    with opened(tmp_path, {}):
+        pass
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != "run.lock"}
+
+
+def fail(path, message, files):
+    """A start of a run that writes files and fails by a user's mistake."""
+    with opened(path, {}) as folder:
+        (folder / "checkpoints").mkdir()
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        raise InputError(message)
+
+
+def test_a_first_start_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError, match="bad option"):
+        fail(tmp_path / "runs" / "deep" / "x", "bad option", {"metrics.jsonl": ""})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_start_that_fails_keeps_what_was_trained(tmp_path, start):
+    if start == 2:
+        with opened(tmp_path / "run", {}):
+            pass
+    with pytest.raises(InputError, match="too late"):
+        fail(tmp_path / "run", "too late", {"range_test.csv": "learning_rate\n1\n"} if start == 1 else {})
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_folder_with_other_files_is_refused_and_not_touched(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "schedule.png").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(figures\)"), opened(tmp_path, {}):
+        pass
+    assert [file.name for file in tmp_path.rglob("*")] == ["figures", "schedule.png"]
+
+
+CONTENTS = {f"a/{i}.png": f"{i} bytes" for i in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"a/3.png": None}, r"1 removed \(a/3\.png\)"),
+        ({"b.png": "1", "c.png": "1", "d.png": "1", "e.png": "1"}, r"4 added \(b\.png, c\.png, d\.png, …\)"),
+        ({"a/3.png": "7 bytes", "z": "0"}, r"1 added \(z\); 1 changed \(a/3\.png\)"),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_does_not_go_on_with_changed_data(tmp_path, changed, message, finished):
+    with lab.run_folder(tmp_path, {}, lab.read_json, CONTENTS):
+        pass
+    if finished:
+        lab.write_json(tmp_path / "result.json", {"metrics": {}})
+    now = {name: content for name, content in (CONTENTS | changed).items() if content is not None}
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=message), lab.run_folder(tmp_path, {}, lab.read_json, now):
+        pass
+    with lab.run_folder(tmp_path, {}, lab.read_json, CONTENTS):
+        pass
+
+
+def test_of_many_files_the_folder_that_changed_is_named(tmp_path):
+    many = {f"{label}/{i}.png": "1 bytes" for label in "ab" for i in range(6000)}
+    with lab.run_folder(tmp_path, {}, lambda file: {}, many):
+        pass
+    assert len(json.loads((tmp_path / "data.json").read_text())) == 2
+    with (
+        pytest.raises(InputError, match=r"1 changed \(b\)"),
+        lab.run_folder(tmp_path, {}, lambda file: {}, many | {"b/7.png": "2 bytes"}),
+    ):
+        pass
+
+
+def test_the_fingerprint_in_the_config_is_that_of_the_data(tmp_path):
+    prints = []
+    for i, contents in enumerate((CONTENTS, dict(reversed(CONTENTS.items())), CONTENTS | {"x": "1"})):
+        with lab.run_folder(tmp_path / str(i), {}, lab.read_json, contents) as folder:
+            prints.append(json.loads((folder / "config.json").read_text())["data_fingerprint"])
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"metrics": 3}', "\udcff"])
+def test_a_damaged_result_is_named(tmp_path, content):
+    (tmp_path / "result.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=r"result\.json (is damaged|holds)"):
+        lab.read_result(tmp_path)
+
+
 def test_another_config_is_refused_with_what_differs(tmp_path):
     with opened(tmp_path, {"epochs": 3, "seed": 0}):
         pass

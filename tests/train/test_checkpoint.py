@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from etude import train
+from etude.errors import InputError
 
 
 @pytest.fixture
@@ -131,3 +132,24 @@ def test_the_checkpoint_of_another_network_is_an_error_and_not_a_damage(saved):
     with pytest.raises(ValueError, match="of another run"):
         checkpoints.restore(other)
     assert checkpoints.steps() == [2, 3]
+
+
+def test_a_disk_that_refuses_a_checkpoint_is_named(saved, monkeypatch):
+    folder, state = saved
+    checkpoints = train.Checkpoints(folder)
+
+    def refuse(*args, **options):
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing local file: No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", refuse)
+    with pytest.raises(InputError, match=r"can't be written to .*checkpoints \(.* bytes are free\): .*No space left"):
+        checkpoints.save(4, state, {})
+
+
+def test_a_folder_that_was_removed_is_named_and_not_made_again(saved):
+    folder, state = saved
+    checkpoints = train.Checkpoints(folder)
+    shutil.rmtree(folder.parent)
+    with pytest.raises(InputError, match="checkpoints: the folder was removed"):
+        checkpoints.save(4, state, {})
+    assert not folder.parent.exists()

@@ -132,6 +132,17 @@ def test_a_finished_run_takes_no_more_steps(tools, problem, fit, whole):
     assert tools.identical(again.epochs, fitted.epochs)
 
 
+def test_a_finished_run_whose_newest_checkpoint_is_damaged_ends_with_the_same_bits(tools, problem, fit, tmp_path):
+    """The best variables are in every checkpoint, and what is lost after the one before is trained again."""
+    first = fit(problem, folder=tmp_path, checkpoint_every=4)
+    steps = train.Checkpoints(tmp_path / "checkpoints").steps()
+    (tmp_path / "checkpoints" / str(steps[-1]) / "record" / "metadata").write_text("damaged")
+    again = fit(problem, folder=tmp_path, checkpoint_every=4)
+    assert (tmp_path / "checkpoints_damaged" / str(steps[-1])).exists()
+    assert tools.identical((again.state, again.best), (first.state, first.best))
+    assert again.best_epoch.tolist() == first.best_epoch.tolist()
+
+
 def test_every_step_and_every_validation_is_in_the_journal(whole):
     _, folder = whole
     expected = []

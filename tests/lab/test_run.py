@@ -1,0 +1,153 @@
+"""The frame of a run: where it may live, what it says of its data, and what it notes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from etude import lab
+from etude.errors import InputError
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Config:
+    run: lab.RunOptions = lab.RunOptions()
+    data: lab.DataOptions = lab.DataOptions()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    random = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(12):
+            pixels = random.integers(0, 256, (4, 4, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    return lab.override(Config(), data=f"folder:{tmp_path / 'photos'}", name="photos")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", ".", "", "a\\b", "a\nb", "x" * 201, "a\0b"])
+def test_a_name_is_that_of_one_folder(tmp_path, name):
+    with pytest.raises(InputError, match="must name one folder"), lab.open_run("e", lab.override(Config(), name=name)):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_says_what_its_data_are(photographs, tmp_path, capsys):
+    (tmp_path / "photos/cat/notes.txt").write_text("")
+    with lab.open_run("e", photographs) as run:
+        run.introduce(1234)
+        run.introduce(1234)
+        run.finish({}, {})
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("2 classes · ") == 1
+    assert "test · 4×4×3 · " in said
+    assert "1,234 parameters" in said
+    assert json.loads((run.folder / "result.json").read_text())["notes"] == [
+        "1 files are left out, which are no images by their suffix (1 .txt)."
+    ]
+
+
+def test_a_resume_on_changed_data_is_refused_with_what_changed(photographs, tmp_path):
+    with lab.open_run("e", photographs):
+        pass
+    (tmp_path / "photos/cat/3.png").unlink()
+    Image.new("RGB", (4, 4)).save(tmp_path / "photos/dog/5.png")
+    with (
+        pytest.raises(InputError, match=r"1 removed \(cat/3\.png\); 1 changed \(dog/5\.png\)"),
+        lab.open_run("e", photographs),
+    ):
+        pass
+
+
+def test_data_that_are_not_there_claim_no_folder_but_a_finished_run_reports_without_them(photographs, tmp_path):
+    missing = lab.override(photographs, data="folder:nowhere")
+    with pytest.raises(InputError, match="no folder nowhere"), lab.open_run("e", missing):
+        pass
+    assert not (tmp_path / "runs").exists()
+    with lab.open_run("e", photographs) as run:
+        run.finish({"x": 1.0}, {})
+    (tmp_path / "photos").rename(tmp_path / "gone")
+    with lab.open_run("e", photographs) as run:
+        assert run.result is not None
+        assert run.result.metrics == {"x": 1.0}
+
+
+def test_notes_of_every_start_stand_in_the_result_once(tmp_path):
+    for sentence in ("first", "second", "first"):
+        with lab.open_run("e", Config()) as run:
+            run.note(sentence)
+    with lab.open_run("e", Config()) as run:
+        run.part("judge").note("third")
+        result = run.finish({}, {}, classes={"cat": {"accuracy": 1.0}})
+    assert result.notes == ("first", "second", "third")
+    with lab.open_run("e", Config()) as run:
+        assert run.result is not None
+        assert (run.result.notes, run.result.classes) == (result.notes, result.classes)
+
+
+def test_figures_replace_links_and_do_not_follow_them(tmp_path):
+    (tmp_path / "mine.png").write_text("mine")
+    folder = tmp_path / "run"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "a.png").symlink_to(tmp_path / "mine.png")
+    lab.save_figures({"a": Figure()}, folder)
+    assert (tmp_path / "mine.png").read_text() == "mine"
+    assert not (folder / "figures" / "a.png").is_symlink()
+    (tmp_path / "other" / "x").mkdir(parents=True)
+    (tmp_path / "other" / "figures").symlink_to(tmp_path / "other" / "x")
+    with pytest.raises(InputError, match="figures is a link"):
+        lab.save_figures({"a": Figure()}, tmp_path / "other")
+    assert not list((tmp_path / "other" / "x").iterdir())
+
+
+WAITS = """
+'''Waits.'''
+import sys, time
+from dataclasses import dataclass
+from etude import lab
+
+@dataclass(frozen=True)
+class Config:
+    run: lab.RunOptions = lab.RunOptions()
+
+def main(config):
+    with lab.open_run("waits", config) as run:
+        (run.folder / "checkpoints" / "7").mkdir(parents=True)
+        print("ready", flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    sys.exit(lab.command(__doc__, Config, main))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_training_ends_with_what_is_kept(tmp_path, number):
+    (tmp_path / "waits.py").write_text(WAITS)
+    process = subprocess.Popen(
+        [sys.executable, "waits.py", "--name", "r"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "runs/waits/r keeps the checkpoint of step 7. The same command goes on from there." in errors
+    assert "Traceback" not in errors
