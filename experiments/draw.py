@@ -37,7 +37,17 @@ def main(config: Config) -> None:
     draw = getattr(importlib.import_module(f"etude.experiments.{name}"), "draw", None)
     if draw is None:
         raise InputError(f"The figures of {name} show more than its tables hold; run it again to draw them.")
-    for path in lab.save_figures(draw(config.folder), config.folder):
+    try:
+        figures = draw(config.folder)
+    except InputError:
+        raise
+    except Exception as error:
+        # All that the drawing reads are tables that this run wrote: if it fails, they are not what they were.
+        raise InputError(
+            f"The tables of {config.folder} can't be drawn ({type(error).__name__}: {error}): they are damaged, or of "
+            "another version. Run it again with another --name."
+        ) from error
+    for path in lab.save_figures(figures, config.folder):
         print(f"wrote {config.folder / path}")
 
 

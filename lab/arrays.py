@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..errors import InputError, MissingFile, writing
+from .tables import Named
+
 EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
 
 
@@ -66,11 +69,20 @@ def over_seeds(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def save_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     """Writes an .npz file, all of it or nothing."""
     partial = file.with_suffix(".partial.npz")
-    np.savez_compressed(partial, allow_pickle=False, **arrays)
-    partial.replace(file)
+    with writing(file):
+        np.savez_compressed(partial, allow_pickle=False, **arrays)
+        partial.replace(file)
 
 
 def load_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file."""
-    with np.load(file) as arrays:
-        return dict(arrays)
+    """The arrays of an .npz file.
+
+    Raises: MissingFile if there is none; InputError if it is damaged.
+    """
+    if not file.is_file():
+        raise MissingFile(f"There is no file {file}.")
+    try:
+        with np.load(file) as arrays:
+            return Named(file, dict(arrays))
+    except Exception as error:  # of a damaged archive: BadZipFile, zlib.error, EOFError, ValueError, …
+        raise InputError(f"{file} is damaged: {error}.") from error

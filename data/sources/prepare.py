@@ -125,8 +125,13 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Returns: uint8, of that shape.
     Raises: InputError, which names the file, if it is damaged or holds something else.
     """
+    header = 4 + 4 * len(shape)
+    size = header + int(np.prod(shape))
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(size + 1)  # never more than is wanted: a small archive may unpack to terabytes
+            if len(content) <= size:
+                file.read(1)  # the checksum stands at the end
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or not a gzip archive: {error}.") from error
     magic = bytes((0, 0, 8, len(shape)))
@@ -134,12 +139,12 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise InputError(
             f"{path} is not an IDX file of rank {len(shape)}: it begins with {content[:4].hex()}, not {magic.hex()}."
         )
-    header = 4 + 4 * len(shape)
     sizes = tuple(int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4))
     if sizes != shape:
         raise InputError(f"{path} holds an array of shape {list(sizes)}, not {list(shape)}.")
-    if len(content) - header != np.prod(shape):
-        raise InputError(f"{path} holds {len(content) - header} values, not the {np.prod(shape)} of its header.")
+    if len(content) != size:
+        found = "more" if len(content) > size else len(content) - header
+        raise InputError(f"{path} holds {found} values, not the {np.prod(shape)} of its header.")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -167,7 +172,8 @@ def _check_origin(name: str, path: Path) -> None:
     An unknown digest is no reason to refuse: compressed again, the same content has another one.
     """
     tfds = library()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     for other in ARCHIVED:
         known = {info.checksum for info in (tfds.builder_cls(other).url_infos or {}).values()}
         if other != name and digest in known:

@@ -166,7 +166,7 @@ def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
 
 
 def test_drawing_a_run_of_an_experiment_that_is_not_here_says_so(tmp_path, capsys):
-    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "result.json").write_text('{"metrics": {}}')
     (tmp_path / "config.json").write_text('{"experiment": "counting"}')
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no experiment 'counting'" in " ".join(capsys.readouterr().err.split())

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,16 @@ def test_a_damaged_archive_is_named_and_nothing_is_written(archives, idx_splits,
     with pytest.raises(error, match=file):
         prepare.from_archives("fashion_mnist", archives, tmp_path / "tfds", splits=idx_splits)
     assert everything_under(tmp_path / "tfds") == []
+
+
+def test_a_small_archive_that_unpacks_to_much_is_refused_without_unpacking_it(archives, idx_splits, tmp_path):
+    _edit(archives / "t10k-labels-idx1-ubyte.gz", lambda content: content + bytes(2**27))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"t10k-labels.* holds more values, not the 12 of its header"):
+        prepare.read_idx(archives / "t10k-labels-idx1-ubyte.gz", (12,))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
 
 
 def test_a_label_that_is_no_class_is_refused(archives, idx_splits, tmp_path):
