@@ -12,7 +12,7 @@ A network is trained with `target`, `diffuse` and a weighting, and judged by `va
 
 from .bound import Bound, variational_bound
 from .guidance import guide, guided
-from .prediction import PREDICTIONS, Denoiser, convert, denoiser, split, target
+from .prediction import PREDICTIONS, Denoiser, check_shape, convert, denoiser, from_published, split, target
 from .samplers import (
     Sampler,
     ancestral,
@@ -35,6 +35,7 @@ from .schedules import (
     from_betas,
     linear,
     linear_betas,
+    per_example,
     posterior,
     rectified_flow,
     variance_preserving,
@@ -50,6 +51,7 @@ __all__ = [
     "Sampler",
     "Weighting",
     "ancestral",
+    "check_shape",
     "convert",
     "cosine",
     "cosine_betas",
@@ -59,12 +61,14 @@ __all__ = [
     "dpm_solver_2m",
     "euler",
     "from_betas",
+    "from_published",
     "guide",
     "guided",
     "heun",
     "linear",
     "linear_betas",
     "min_snr",
+    "per_example",
     "posterior",
     "probability_flow",
     "rectified_flow",

@@ -12,12 +12,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 
 from ..errors import InputError
 from .prediction import Denoiser
-from .schedules import NoiseSchedule, added_noise, draw_noise, posterior
+from .schedules import (
+    Level,
+    NoiseSchedule,
+    added_noise,
+    checked_times,
+    draw_noise,
+    is_concrete,
+    per_example,
+    posterior,
+)
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
 """(x [batch, …], t []) -> dx/dt, same shape as x."""
@@ -54,11 +62,12 @@ def sample(sampler: Sampler, x: jax.Array, times: jax.Array, keys: jax.Array | N
     Args:
       sampler: one from this file, or your own.
       x: [batch, …] at the first time. At time 1 it is standard normal noise (times σ, if σ is not 1 there).
-      times: [steps + 1], falling; for example from `uniform_times` or `uniform_log_snr_times`.
+      times: [steps + 1], falling, in [0, 1]; for example from `uniform_times` or `uniform_log_snr_times`.
       keys: one key per example, [batch], because the noise of an example must not depend on the others. None is allowed
         for a sampler that draws no noise.
     Returns: x at the last time, [batch, …]. This and all intermediate values are at least float32.
-    Raises: InputError if the shapes do not fit, or if a sampler that draws noise gets no keys.
+    Raises: InputError if the shapes do not fit, if concrete times do not fall at each step within [0, 1], or if a
+      sampler that draws noise gets no keys.
 
     >>> towards_0 = euler(lambda x, t: x)  # dx/dt = x, backwards in time
     >>> print(sample(towards_0, jnp.ones((1, 1)), uniform_times(2)))  # (1 − ½)²
@@ -77,9 +86,7 @@ def trajectory(sampler: Sampler, x: jax.Array, times: jax.Array, keys: jax.Array
 
 
 def _scan(sampler: Sampler, x: jax.Array, times: jax.Array, keys: jax.Array | None, *, keep: bool) -> jax.Array:
-    times = jnp.asarray(times, jnp.float32)
-    if times.ndim != 1 or len(times) < 2:
-        raise InputError(f"times have shape {times.shape}; expected one axis of at least 2 times.")
+    times = checked_times(times)
     if keys is not None and keys.shape != x.shape[:1]:
         raise InputError(f"keys have shape {keys.shape}; expected one for each of {len(x)} examples.")
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # as the levels are: a step must not change the type
@@ -117,12 +124,13 @@ def ancestral(denoise: Denoiser, schedule: NoiseSchedule, *, variance: float = 0
         raise InputError(f"variance is {variance}; it must be in [0, 1].")
 
     def step(x, memory, step):
-        here, there = schedule(step.time), schedule(step.to)
+        here, there = _levels(schedule, step, x)
         mean, lower = posterior(x, denoise(x, step.time), here, there)
         upper = added_noise(here, there) * here.sigma**2
         chosen = lower ** (1 - variance) * upper**variance if variance else lower
         # Some schedules still have a trace of noise at time 0, so `lower` alone would not end without noise.
-        return mean + jnp.sqrt(jnp.where(step.to > 0, chosen, 0)) * step.draw(), memory
+        ends = per_example(step.to, x) > 0
+        return mean + jnp.sqrt(jnp.where(ends, chosen, 0)) * step.draw(), memory
 
     return Sampler(lambda x: (), step)
 
@@ -145,7 +153,7 @@ def ddim(denoise: Denoiser, schedule: NoiseSchedule, *, eta: float = 0.0) -> Sam
         raise InputError(f"eta is {eta}; it must be in [0, 1].")
 
     def step(x, memory, step):
-        here, there = schedule(step.time), schedule(step.to)
+        here, there = _levels(schedule, step, x)
         x0 = denoise(x, step.time)
         noise = (x - here.alpha * x0) / here.sigma
         if not eta:
@@ -176,7 +184,7 @@ def dpm_solver_2m(denoise: Denoiser, schedule: NoiseSchedule) -> Sampler:
 
     def step(x, memory, step):
         before, log_snr_before = memory
-        here, there = schedule(step.time), schedule(step.to)
+        here, there = _levels(schedule, step, x)
         x0 = denoise(x, step.time)
         h, h_before = (there.log_snr - here.log_snr) / 2, (here.log_snr - log_snr_before) / 2
         # In the first step h_before is ∞ or, if α is 0, NaN. After a first step from α = 0 it is ∞ again.
@@ -195,7 +203,11 @@ def euler(velocity: Velocity) -> Sampler:
       velocity: (x [batch, …], t []) -> dx/dt.
     Returns: the sampler.
     """
-    return Sampler(lambda x: (), lambda x, memory, step: (x + (step.to - step.time) * velocity(x, step.time), memory))
+
+    def step(x, memory, step):
+        return x + per_example(step.to - step.time, x) * velocity(x, step.time), memory
+
+    return Sampler(lambda x: (), step)
 
 
 def heun(velocity: Velocity) -> Sampler:
@@ -211,12 +223,17 @@ def heun(velocity: Velocity) -> Sampler:
     """
 
     def step(x, memory, step):
-        size = step.to - step.time
+        size = per_example(step.to - step.time, x)
         first = velocity(x, step.time)
         second = jax.lax.cond(step.last, lambda: first, lambda: velocity(x + size * first, step.to))
         return x + 0.5 * size * (first + second), memory
 
     return Sampler(lambda x: (), step)
+
+
+def _levels(schedule: NoiseSchedule, step: Step, x: jax.Array) -> tuple[Level, Level]:
+    """The levels before and after a step."""
+    return schedule(step.time).like(x), schedule(step.to).like(x)
 
 
 def probability_flow(denoise: Denoiser, schedule: NoiseSchedule) -> Velocity:
@@ -232,7 +249,8 @@ def probability_flow(denoise: Denoiser, schedule: NoiseSchedule) -> Velocity:
     """
 
     def velocity(x, t):
-        (alpha, sigma), (alpha_dot, sigma_dot) = jax.jvp(lambda t: tuple(schedule(t)), (t,), (jnp.ones_like(t),))
+        level, slope = jax.jvp(lambda t: tuple(schedule(t)), (t,), (jnp.ones_like(t),))
+        (alpha, sigma), (alpha_dot, sigma_dot) = Level(*level).like(x), Level(*slope).like(x)
         x0 = denoise(x, t)
         return alpha_dot * x0 + sigma_dot / sigma * (x - alpha * x0)
 
@@ -272,7 +290,7 @@ def uniform_log_snr_times(schedule: NoiseSchedule, num_steps: int, first: float 
     if not last > 0:
         raise InputError(f"last is {last}; it must be above 0, because the log-SNR may be infinite at 0.")
     ends = schedule(jnp.array([first, last])).log_snr
-    if not isinstance(ends, jax.core.Tracer) and not jnp.isfinite(ends).all():
+    if is_concrete(ends) and not jnp.isfinite(ends).all():
         raise InputError(
             f"The log-SNR is {ends[0]} at time {first}, so it cannot be spaced evenly; choose a lower first time."
         )

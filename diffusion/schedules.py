@@ -3,15 +3,19 @@
 At time 0 x_t is the image, at time 1 it is (almost) only noise. A noise schedule is a function t -> `Level`; everything
 else in this room needs nothing more of it. Most schedules are variance preserving, α² + σ² = 1, and so determined by
 their log-SNR λ = log α²/σ² alone. Rectified flow, α = 1 − t and σ = t, is not.
+
+Whatever may be one number or one per example, a level, a time or a scale of guidance, meets images through
+`per_example`. So [batch] numbers can't multiply the channels of images that have as many.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -33,12 +37,65 @@ class Level(NamedTuple):
         return 2 * (jnp.log(self.alpha) - jnp.log(self.sigma))
 
     def like(self, x: jax.Array) -> Level:
-        """The level with trailing axes of size 1, so that one level per example, [batch], multiplies x of any rank."""
-        return Level(*(jnp.reshape(a, (*a.shape, *[1] * (x.ndim - a.ndim))) for a in map(jnp.asarray, self)))
+        """The level for x [batch, …]; see `per_example`."""
+        return Level(*(per_example(part, x) for part in self))
+
+
+def per_example(value: ArrayLike, x: jax.Array) -> jax.Array:
+    """One number, or one per example, with trailing axes of size 1, so that each multiplies its own example.
+
+    Args:
+      value: [], [batch], or what this returned.
+      x: [batch, …], of any rank.
+    Returns: the value as [] or [batch, 1, …], of the rank of `x`.
+    Raises: InputError for another shape.
+
+    >>> print((per_example(jnp.array([1.0, 10.0]), jnp.ones((2, 2))) * jnp.ones((2, 2))).tolist())
+    [[1.0, 1.0], [10.0, 10.0]]
+    """
+    value = jnp.asarray(value)
+    aligned = x.shape[:1] + (1,) * (x.ndim - 1)
+    if value.shape in ((), aligned):
+        return value
+    if value.shape != x.shape[:1]:
+        raise InputError(
+            f"A number per example has shape {value.shape}; expected one number, or {x.shape[:1]} for x of shape "
+            f"{x.shape}."
+        )
+    return value.reshape(aligned)
 
 
 NoiseSchedule = Callable[[ArrayLike], Level]
 """Times in [0, 1], any shape -> noise level, same shape."""
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the numbers are known, and can be checked. Those of a traced array are not."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def checked_times(times: ArrayLike, least: int = 2) -> jax.Array:
+    """The times of a sampler as float32.
+
+    Args:
+      times: [steps + 1].
+      least: the least number of times.
+    Raises: InputError if there are fewer, or if concrete times do not fall, step by step, within [0, 1].
+    """
+    if is_concrete(times):  # before jnp, which makes a tracer of a constant under jit
+        times = np.asarray(times, np.float32)
+        if times.ndim == 1 and not (np.diff(times) < 0).all():
+            number = int((np.diff(times) < 0).argmin())
+            raise InputError(
+                f"times must fall at each step; number {number} is {times[number]:g}, and the next is "
+                f"{times[number + 1]:g}."
+            )
+        if times.ndim == 1 and times.size and not (times[0] <= 1 and times[-1] >= 0):
+            raise InputError(f"times go from {times[0]} to {times[-1]}; they must be in [0, 1].")
+    times = jnp.asarray(times, jnp.float32)
+    if times.ndim != 1 or len(times) < least:
+        raise InputError(f"times have shape {times.shape}; expected one axis of at least {least} times.")
+    return times
 
 
 def variance_preserving(log_snr: Callable[[jax.Array], jax.Array]) -> NoiseSchedule:
@@ -93,7 +150,7 @@ def cosine(log_snr_min: float = -15.0, log_snr_max: float = 15.0, *, shift: floa
       log_snr_max: λ at time 0, before the shift.
       shift: added to λ. For images of d × d pixels, 2 log(64 / d) gives the same noise as for 64 × 64.
     Returns: the noise schedule.
-    Raises: InputError unless log_snr_min < log_snr_max.
+    Raises: InputError unless log_snr_min < log_snr_max, and all are finite.
     Source: Nichol & Dhariwal 2021, section 3.2; Hoogeboom et al. 2023, "simple diffusion", equations 1 and 3.
 
     >>> level = cosine()(0.5)
@@ -102,6 +159,11 @@ def cosine(log_snr_min: float = -15.0, log_snr_max: float = 15.0, *, shift: floa
     """
     if not log_snr_min < log_snr_max:
         raise InputError(f"log_snr_min is {log_snr_min} and log_snr_max {log_snr_max}; the first must be lower.")
+    if math.isinf(log_snr_min) or math.isinf(log_snr_max) or not math.isfinite(shift):
+        raise InputError(
+            f"log_snr_min is {log_snr_min}, log_snr_max {log_snr_max} and shift {shift}; they must be finite, because "
+            "the tangent of π/2 is not."
+        )
     first, last = math.atan(math.exp(-0.5 * log_snr_max)), math.atan(math.exp(-0.5 * log_snr_min))
     return variance_preserving(lambda t: shift - 2 * jnp.log(jnp.tan(first + t * (last - first))))
 
@@ -127,26 +189,42 @@ def rectified_flow() -> NoiseSchedule:
 def from_betas(betas: ArrayLike) -> NoiseSchedule:
     """The schedule of a table of betas: after step i of T, at time i / T, α² = Π_{j ≤ i} (1 − β_j).
 
-    Between the steps, λ is interpolated linearly. Before the first step, σ/α grows linearly from 0.
+    Between the steps, λ is interpolated linearly. Before the first step, σ/α grows linearly from 0. A last β of 1
+    leaves nothing of the image ("zero terminal SNR"); before it, α/σ falls linearly to 0.
+
+    Steps are counted from 1, as in the paper. Published networks count them from 0; see `from_published`.
 
     Args:
-      betas: [T], each in (0, 1).
+      betas: [T], each in (0, 1); the last may be 1 if there are others.
     Returns: the noise schedule.
     Raises: InputError if they are not.
-    Source: Ho et al. 2020, equation 4.
+    Source: Ho et al. 2020, equation 4; Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed",
+      for a last β of 1.
     """
     table = np.asarray(betas, np.float64)
-    if table.ndim != 1 or not table.size or not ((table > 0) & (table < 1)).all():
-        raise InputError(f"betas have shape {table.shape}; expected one axis of numbers between 0 and 1.")
-    log_alpha = np.cumsum(np.log1p(-table))  # log α²
+    if table.ndim != 1 or not table.size:
+        raise InputError(f"betas have shape {table.shape}; expected one axis of numbers.")
+    to_noise = table[-1] == 1 and len(table) > 1
+    inner = table[:-1] if to_noise else table
+    if not ((inner > 0) & (inner < 1)).all():
+        wrong = int(((inner > 0) & (inner < 1)).argmin())
+        raise InputError(
+            f"Beta number {wrong + 1} of {len(table)} is {table[wrong]}; expected numbers between 0 and 1, and at most "
+            "the last of several may be 1."
+        )
+    log_alpha = np.cumsum(np.log1p(-inner))  # log α²
     log_snr = jnp.asarray(log_alpha - np.log(-np.expm1(log_alpha)), jnp.float32)
-    steps = np.arange(1, len(table) + 1, dtype=np.float32)
+    steps = np.arange(1, len(inner) + 1, dtype=np.float32)
 
-    def interpolated(t):
-        step = t * len(table)
-        return jnp.interp(step, steps, log_snr) - 2 * jnp.log(jnp.minimum(step, 1))
+    def schedule(t):
+        step = jnp.asarray(t, jnp.float32) * len(table)
+        # σ : α, of which neither is infinite at an end, as λ is; so they have derivatives there.
+        sigma = jnp.exp(-0.5 * jnp.interp(step, steps, log_snr)) * jnp.minimum(step, 1)
+        alpha = jnp.minimum(len(table) - step, 1) if to_noise else jnp.ones_like(sigma)
+        length = jnp.sqrt(alpha**2 + sigma**2)
+        return Level(alpha / length, sigma / length)
 
-    return variance_preserving(interpolated)
+    return schedule
 
 
 def linear_betas(num_steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) -> np.ndarray:

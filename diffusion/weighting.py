@@ -2,7 +2,8 @@
 
 A weighting is a function (prediction, level) -> weight of the squared error of that prediction. An error δ of x_0 is an
 error δ α/σ of ε. To weight the error of x_0 in the same way whatever a network predicts, the weights are divided by
-(error of the prediction / error of x_0)². That ratio of errors is the determinant in `split` over σ.
+(error of the prediction / error of x_0)². That ratio of errors is the determinant of the equations in `split` over σ.
+So the weight is (α / determinant)² for SNR, and (σ / determinant)² for 1; where σ or α is 0, it is the limit.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def snr(prediction: str, level: Level) -> jax.Array:
     Args:
       prediction: kind of prediction; see `target`.
       level: noise level, any shape.
-    Returns: weight, same shape.
+    Returns: weight, same shape; ∞ for an x0-prediction at σ = 0.
     Raises: InputError for another prediction.
 
     >>> print(snr("x0", Level(jnp.array(0.8), jnp.array(0.4))).round(3))  # (0.8 / 0.4)²
     4.0
     """
-    return _of_prediction(jnp.exp(level.log_snr), prediction, level)
+    return _ratio(level.alpha, _determinant(prediction, level)) ** 2
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:
@@ -54,14 +55,20 @@ def min_snr(gamma: float = 5.0) -> Weighting:
         raise InputError(f"gamma is {gamma}; it must be positive.")
 
     def weighting(prediction: str, level: Level) -> jax.Array:
-        return _of_prediction(jnp.minimum(jnp.exp(level.log_snr), gamma), prediction, level)
+        (alpha, sigma), determinant = level, _determinant(prediction, level)
+        cut_off = gamma * _ratio(sigma, determinant) ** 2
+        return jnp.where(alpha**2 < gamma * sigma**2, _ratio(alpha, determinant) ** 2, cut_off)
 
     return weighting
 
 
-def _of_prediction(weight: jax.Array, prediction: str, level: Level) -> jax.Array:
-    """A weight of the error of x_0 over (error of the prediction / error of x_0)²."""
+def _determinant(prediction: str, level: Level) -> jax.Array:
+    """σ · (error of the prediction / error of x_0), but for the sign."""
     a, b = coefficients(prediction, level)
-    scale = ((level.alpha * b - level.sigma * a) / level.sigma) ** 2
-    # Where α = 0, an ε-prediction says nothing about x_0. There and nearby both are SNR, so their ratio is 1.
-    return jnp.where(scale > 0, weight / scale, 1.0)
+    return level.alpha * b - level.sigma * a
+
+
+def _ratio(part: jax.Array, determinant: jax.Array) -> jax.Array:
+    """α or σ over the determinant. Where both are 0, they are equal nearby: α for an ε-prediction, σ for an image."""
+    both = (part == 0) & (determinant == 0)
+    return jnp.where(both, 1, part / jnp.where(both, 1, determinant))

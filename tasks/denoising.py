@@ -45,7 +45,8 @@ def denoising(
       label_dropout: fraction of examples that train without their label, so that the network can be guided.
     Returns: a task whose loss is the weighted mean squared error. At prediction the times are spread evenly over the
       examples, times and noise are always the same, and no label is dropped.
-    Raises: InputError for an unknown prediction, or label_dropout outside [0, 1].
+    Raises: InputError for an unknown prediction, label_dropout outside [0, 1] or, from the loss, for a network whose
+      output is not of the shape of the image.
     Source: Ho et al. 2020, algorithm 1; Lipman et al. 2023, equation 6, for "flow" with `diffusion.rectified_flow`.
     """
     weighting(prediction, schedule(0.5))  # fails here, and not in training, for an unknown prediction
@@ -80,6 +81,7 @@ def denoising(
             train=train,
             rngs={"dropout": dropout_key},
         )
+        diffusion.check_shape(predicted, x0)
         error = ((predicted - wanted) ** 2).mean((1, 2, 3))
         return Mean.of(weighting(prediction, level) * error, example_weights(batch)), Aux(model_state, {})
 

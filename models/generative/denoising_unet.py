@@ -50,7 +50,8 @@ class DenoisingUNet(nn.Module):
       scale_shift: the time scales and shifts what was normalized; otherwise it is added before.
       num_classes: number of classes; None without classes. There is one more embedding, of number num_classes, for "no
         class".
-      out_channels: number of output channels; by default those of the image. Twice as many for a learned variance.
+      out_channels: number of output channels; by default those of the image. Published networks with a learned
+        variance have twice as many; the first half is the prediction, and `diffusion` has no use for the other.
       dropout: dropout rate before the last convolution of each block; may be traced.
       dtype: data type of the computation. Normalization, softmax and output are float32 at least.
       param_dtype: data type of the parameters.

@@ -43,7 +43,8 @@ class DiT(nn.Module):
       mlp_ratio: hidden width of the MLPs, as a multiple of the width.
       num_classes: number of classes; None without classes. There is one more embedding, of number num_classes, for "no
         class".
-      out_channels: number of output channels; by default those of the image. Twice as many for a learned variance.
+      out_channels: number of output channels; by default those of the image. Published networks with a learned
+        variance have twice as many; the first half is the prediction, and `diffusion` has no use for the other.
       dropout: dropout rate at the end of each branch; may be traced. The published networks have none.
       remat: keep nothing of a block but its input for the backward pass; otherwise keep what `is_expensive`.
       dtype: data type of the computation. Normalization, softmax and output are float32 at least.

@@ -119,6 +119,99 @@ def test_a_weighting_has_its_limit_where_nothing_is_left_of_the_image(prediction
     np.testing.assert_allclose(at, near, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("prediction", "at_no_noise", "at_no_image"),
+    [("x0", (math.inf, 5), (0, 0)), ("epsilon", (1, 0), (1, 1)), ("v", (1, 0), (0, 0)), ("flow", (1, 0), (0, 0))],
+)
+def test_weightings_have_their_limits_at_both_ends(prediction, at_no_noise, at_no_image):
+    for schedule in (diffusion.rectified_flow(), diffusion.from_betas([0.1, 1.0])):
+        level = schedule(jnp.array([0.0, 1.0]))
+        assert level.log_snr.tolist() == [math.inf, -math.inf]
+        for weighting, *wanted in zip((diffusion.snr, diffusion.min_snr(5.0)), at_no_noise, at_no_image, strict=True):
+            np.testing.assert_allclose(weighting(prediction, level), wanted, rtol=1e-6)
+
+
+def test_a_prediction_of_the_image_is_it_where_there_is_no_noise_and_one_of_noise_where_there_is_no_image(example):
+    (x0, noise), schedule = example, diffusion.rectified_flow()
+    assert (diffusion.denoiser(lambda x, t: x0, "x0", schedule)(x0, 0.0) == x0).all()
+    assert (diffusion.convert("epsilon", "epsilon", noise, noise, schedule(1.0)) == noise).all()
+    slope = jax.grad(lambda p: diffusion.denoiser(lambda x, t: p, "epsilon", schedule, first=0.9)(x0, 0.5).sum())(noise)
+    np.testing.assert_allclose(slope, -1, rtol=1e-5)  # x_0 = (x − σ ε) / α
+
+
+@pytest.mark.parametrize("schedule", [diffusion.rectified_flow(), diffusion.from_betas([0.1, 1.0])])
+def test_a_prediction_of_noise_is_refused_where_there_is_nothing_else(schedule):
+    predict = lambda x, t: x
+    with pytest.raises(ValueError, match=r"At time 1\.0 nothing is left of the image.* give `first`"):
+        diffusion.denoiser(predict, "epsilon", schedule)
+    denoise = diffusion.denoiser(predict, "epsilon", schedule, first=0.9)
+    times = diffusion.uniform_times(2, first=0.9)
+    found = diffusion.sample(diffusion.ddim(denoise, schedule), jnp.ones((2, 3)), times)
+    assert np.isfinite(found).all()
+    for prediction in ("x0", "v", "flow"):
+        diffusion.denoiser(predict, prediction, schedule)
+
+
+def test_what_is_per_example_does_not_reach_channels_that_are_as_many():
+    """Four images of four rows, columns and channels: whatever takes the wrong axis fits all the same."""
+    conditional, unconditional, x = jax.random.normal(jax.random.key(0), (3, 4, 4, 4, 4))
+    numbers, labels = jnp.array([0.1, 0.35, 0.5, 0.8]), jnp.arange(4)
+    schedule, keys, times = diffusion.cosine(), jax.random.split(jax.random.key(1), 4), jnp.array([0.9, 0.8, 0.7, 0.6])
+    predict = lambda x, t, labels: diffusion.per_example(t, x) * x + diffusion.per_example(labels, x)
+    estimate = lambda x, t: 0.5 * x
+    steps = {
+        "ancestral": diffusion.ancestral(estimate, schedule, variance=0.3),
+        "ddim": diffusion.ddim(estimate, schedule, eta=0.5),
+        "euler": diffusion.euler(diffusion.probability_flow(estimate, schedule)),
+        "heun": diffusion.heun(diffusion.probability_flow(estimate, schedule)),
+        "dpm_solver_2m": diffusion.dpm_solver_2m(estimate, schedule),
+    }
+
+    def one_step(name):
+        def take(x, key, time, to):
+            noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(key)
+            sampler = steps[name]
+            step = diffusion.samplers.Step(time, to, lambda: noise, jnp.array(False))
+            return sampler.step(x, sampler.init(x), step)[0]
+
+        return take, (x, keys, times, numbers)
+
+    cases = {
+        "guide": (diffusion.guide, (conditional, unconditional, numbers)),
+        "rescaled": (lambda a, b, phi: diffusion.guide(a, b, 3.0, rescale=phi), (conditional, unconditional, numbers)),
+        "guided": (lambda x, y, t, w: diffusion.guided(predict, y, 4, w)(x, t), (x, labels, numbers, 1 + numbers)),
+        "diffuse": (lambda a, e, t: diffusion.diffuse(a, e, schedule(t)), (x, conditional, numbers)),
+        "target": (lambda a, e, t: diffusion.target("v", a, e, schedule(t)), (x, conditional, numbers)),
+        "split": (lambda p, a, t: diffusion.split("v", p, a, schedule(t))[0], (conditional, x, numbers)),
+        "convert": (lambda p, a, t: diffusion.convert("v", "x0", p, a, schedule(t)), (conditional, x, numbers)),
+        "posterior": (
+            lambda a, b, t, s: diffusion.posterior(a, b, schedule(t), schedule(s))[0],
+            (x, x, times, numbers),
+        ),
+        "denoiser": (lambda a, t: diffusion.denoiser(lambda x, t: 0.5 * x, "v", schedule)(a, t), (x, numbers)),
+        "probability_flow": (diffusion.probability_flow(estimate, schedule), (x, numbers)),
+        **{name: one_step(name) for name in steps},
+    }
+    for name, (function, arguments) in cases.items():
+        together = function(*arguments)
+        for i in range(4):
+            alone = function(*(argument[i : i + 1] for argument in arguments))
+            np.testing.assert_allclose(together[i], alone[0], rtol=2e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [jnp.ones(3), jnp.ones((2, 2)), jnp.ones((1, 2))])
+def test_a_number_per_example_has_the_shape_of_the_batch(value):
+    with pytest.raises(ValueError, match=r"expected one number, or \(2,\)"):
+        diffusion.per_example(value, jnp.ones((2, 3)))
+
+
+def test_a_network_that_counts_from_0_is_told_the_step_before():
+    seen = []
+    told = diffusion.from_published(lambda x, times, labels: seen.append(np.asarray(times)) or x, 1000)
+    diffusion.guided(told, jnp.zeros(2, int), 1, 2.0)(jnp.ones((2, 3)), jnp.array([1 / 1000, 1.0]))
+    np.testing.assert_allclose(seen[0], [0, 0.999, 0, 0.999], atol=1e-7)
+
+
 def test_guidance_of_1_is_the_conditional_model_and_of_0_the_unconditional_one(example):
     conditional, unconditional = example
     np.testing.assert_allclose(diffusion.guide(conditional, unconditional, 1.0), conditional, rtol=1e-5, atol=1e-6)
@@ -173,8 +266,19 @@ def test_guidance_is_the_same_in_the_space_of_any_prediction(example):
         (lambda x, level: diffusion.target("eps", x, x, level), "no prediction 'eps'. Valid are: x0, epsilon, v, flow"),
         (lambda x, level: diffusion.denoiser(lambda x, t: x, "eps", diffusion.linear()), "no prediction 'eps'"),
         (lambda x, level: diffusion.simple("eps", level), "no prediction 'eps'"),
+        (lambda x, level: diffusion.split("v", jnp.ones((2, 6)), x, level), "learned variance"),
         (lambda x, level: diffusion.min_snr(0), "must be positive"),
         (lambda x, level: diffusion.guide(x, x, math.nan), "guidance scale is nan"),
+        (lambda x, level: diffusion.guide(x, x, jnp.array([1.0, math.inf])), "guidance scale is .*inf"),
+        (lambda x, level: diffusion.guide(x, x, 2.0, rescale=jnp.array([0.5, 1.5])), "rescale is .*1.5"),
+        (lambda x, level: diffusion.guide(x, x, jnp.ones(3)), "per example has shape"),
+        (lambda x, level: diffusion.guide(x, x[:1], 2.0), "not one"),
+        (lambda x, level: diffusion.guided(lambda *_: x, jnp.arange(1), 3, 2.0)(x, 0.5), "labels have shape"),
+        (lambda x, level: diffusion.guided(lambda *_: x, jnp.arange(1), 3, 1)(x, 0.5), "labels have shape"),
+        (lambda x, level: diffusion.diffuse(x, x, diffusion.linear()(jnp.ones(3))), "per example has shape"),
+        (lambda x, level: diffusion.split("epsilon", x, x, diffusion.rectified_flow()(1.0)), "nothing about x_0"),
+        (lambda x, level: diffusion.split("x0", x, x, diffusion.rectified_flow()(0.0)), "nothing about ε"),
+        (lambda x, level: diffusion.from_published(lambda x, t: x, 0), "num_steps is 0"),
         (lambda x, level: diffusion.guided(lambda *_: x, jnp.arange(2), 3, 2.0, rescale=5), "rescale is 5"),
     ],
 )

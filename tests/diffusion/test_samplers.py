@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from etude import diffusion
 
-SCHEDULES = {"linear": diffusion.linear(), "cosine": diffusion.cosine(), "flow": diffusion.rectified_flow()}
+SCHEDULES = {
+    "linear": diffusion.linear(),
+    "cosine": diffusion.cosine(),
+    "flow": diffusion.rectified_flow(),
+    "zero terminal": diffusion.from_betas(np.append(diffusion.linear_betas(999), 1.0)),
+}
 MEANS, SPREADS, WEIGHTS = jnp.array([-2.0, 0.5, 3.0]), jnp.array([0.2, 0.4, 0.3]), jnp.array([0.5, 0.2, 0.3])
 
 
@@ -125,10 +130,16 @@ def test_a_step_is_exact_for_an_estimate_that_does_not_change(name, schedule, ke
         np.testing.assert_allclose(found, at(times[-1]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    ("begins", "name"),
+    [
+        *(("flow", name) for name in SAMPLERS),
+        *(("zero terminal", name) for name in SAMPLERS if name not in ("euler", "heun")),  # a table is not smooth in t
+    ],
+)
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_sampler_begins_where_nothing_is_left_of_the_image(name, steps, key):
-    schedule = SCHEDULES["flow"]  # of which α is 0 at time 1, and the log-SNR −∞
+def test_a_sampler_begins_where_nothing_is_left_of_the_image(begins, name, steps, key):
+    schedule = SCHEDULES[begins]  # of which α is 0 at time 1, and the log-SNR −∞
     sampler = SAMPLERS[name](of_gaussian(schedule, mean=0.5, std=1e-3), schedule)
     found = diffusion.sample(
         sampler, jax.random.normal(key, (4, 3)), diffusion.uniform_times(steps), jax.random.split(key, 4)
@@ -230,6 +241,10 @@ def test_equal_distances_in_log_snr():
     np.testing.assert_allclose(gaps, gaps.mean(), rtol=1e-2)  # near time 1 a float32 has few digits of λ
 
 
+def at_times(times):
+    return diffusion.sample(diffusion.euler(lambda x, t: x), jnp.ones((2, 3)), np.array(times))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -240,6 +255,14 @@ def test_equal_distances_in_log_snr():
         (lambda: diffusion.ddim(None, None, eta=1.5), "eta is 1.5"),
         (lambda: diffusion.ancestral(None, None, variance=-1), "variance is -1"),
         (lambda: diffusion.sample(diffusion.euler(None), jnp.ones((2, 3)), jnp.ones(1)), "at least 2 times"),
+        (lambda: at_times([0.5, 0.5]), r"times must fall at each step; number 0 is 0\.5, and the next is 0\.5"),
+        (lambda: at_times([0.9, 0.5, 0.7]), r"number 1 is 0\.5, and the next is 0\.7"),
+        (lambda: at_times([0.0, 1.0]), "must fall"),
+        (lambda: at_times([1.0, float("nan"), 0.0]), "must fall"),
+        (lambda: at_times([1.5, 0.0]), r"from 1\.5 to 0\.0; they must be in \[0, 1\]"),
+        (lambda: at_times([1.0, -0.5]), r"to -0\.5"),
+        (lambda: jax.jit(lambda: at_times([0.5, 0.5]))(), "must fall"),
+        (lambda: at_times([0.5, 0.5 - 1e-9]), "must fall"),  # equal as float32
         (
             lambda: diffusion.sample(
                 diffusion.ancestral(lambda x, t: x, diffusion.linear()), jnp.ones((2, 3)), jnp.array([0.5, 0.1])

@@ -18,6 +18,7 @@ SCHEDULES = SMOOTH | {
     "linear betas": diffusion.from_betas(diffusion.linear_betas()),
     "cosine betas": diffusion.from_betas(diffusion.cosine_betas()),
     "few betas": diffusion.from_betas([0.1, 0.5, 0.9]),
+    "betas to noise alone": diffusion.from_betas([0.1, 0.5, 0.9, 1.0]),
 }
 inside = st.floats(1e-3, 1.0)
 
@@ -70,6 +71,24 @@ def test_a_table_is_exact_at_its_steps(betas):
     product = np.cumprod(1 - betas)
     np.testing.assert_allclose(alpha, np.sqrt(product), rtol=1e-4)  # of λ, which is rounded and grows to 15
     np.testing.assert_allclose(sigma, np.sqrt(1 - product), rtol=1e-4)
+
+
+@pytest.mark.parametrize("number", [2, 1000])
+def test_a_last_beta_of_1_leaves_noise_alone_and_all_before_it_as_it_was(number):
+    betas = np.append(diffusion.linear_betas(number - 1), 1.0)
+    schedule, table = diffusion.from_betas(betas), np.sqrt(np.cumprod(1 - betas))
+    assert tuple(schedule(1.0)) == (0, 1)
+    steps = np.arange(1, number + 1, dtype=np.float32)
+    np.testing.assert_allclose(schedule(steps / number).alpha, table, rtol=1e-4, atol=1e-7)
+    between = schedule((number - np.array([0.75, 0.5, 0.25], np.float32)) / number)
+    np.testing.assert_allclose(np.diff(between.alpha / between.sigma, n=2), 0, atol=1e-2 * between.alpha[0])
+
+
+def test_the_schedule_of_betas_has_derivatives_at_both_ends():
+    for betas in ([0.1, 0.5, 1.0], [0.1, 0.5]):
+        for t in (0.0, 1.0):
+            slopes = jax.jvp(lambda t, betas=betas: tuple(diffusion.from_betas(betas)(t)), (t,), (1.0,))[1]
+            assert np.isfinite(slopes).all()
 
 
 def test_the_tables_are_those_of_the_papers():
@@ -141,7 +160,11 @@ def test_schedules_work_under_jit_vmap_and_grad(name):
         (lambda: diffusion.linear(0.0), "0 < beta_min"),
         (lambda: diffusion.linear(2.0, 1.0), "beta_max 1.0"),
         (lambda: diffusion.cosine(3.0, 1.0), "the first must be lower"),
-        (lambda: diffusion.from_betas([0.1, 1.0]), "between 0 and 1"),
+        (lambda: diffusion.cosine(-np.inf), "must be finite"),
+        (lambda: diffusion.cosine(log_snr_max=np.inf), "must be finite"),
+        (lambda: diffusion.from_betas([0.1, 1.0, 0.5]), "number 2 of 3 is 1.0; expected numbers between 0 and 1"),
+        (lambda: diffusion.from_betas([0.1, np.nan]), "number 2 of 2 is nan"),
+        (lambda: diffusion.from_betas([1.0]), "number 1 of 1 is 1.0"),
         (lambda: diffusion.from_betas(0.1), "one axis"),
         (lambda: diffusion.from_betas([]), "one axis"),
         (lambda: diffusion.diffuse(jnp.ones((2, 3)), jnp.ones(3), diffusion.linear()(0.5)), "one shape"),

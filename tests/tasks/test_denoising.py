@@ -177,6 +177,17 @@ def test_what_is_not_valid_is_told(choices, message):
         task_of(**choices)
 
 
+def test_a_network_with_the_channels_of_a_learned_variance_is_refused(batch):
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x, time, labels=None, *, train=False):
+            return jnp.concatenate([x, x], -1) + self.param("bias", nn.initializers.zeros, ())
+
+    task = tasks.denoising(Twice(), SHAPE, schedule=diffusion.cosine())
+    with pytest.raises(ValueError, match=r"learned variance.*give the first half"):
+        task.loss({"bias": 0.0}, {}, batch, jax.random.key(0), True, {})
+
+
 def test_a_predictor_calls_the_network_as_it_predicts():
     predict = tasks.predictor(Seen(what="labels"), {"params": {"bias": 0.0}})
     x = jnp.ones((2, *SHAPE))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etude import models
+from etude import diffusion, models, tasks
 from etude.models import pretrained
 from etude.models.generative.denoising_unet import DenoisingUNet, ResidualBlock
 from etude.models.layers import GroupNorm, cosines_first, num_groups, sines_first
@@ -52,6 +52,21 @@ def test_the_network_of_the_paper_has_diffusers_names_shapes_and_number_of_param
 @pytest.mark.parametrize("name", IN_GOLDEN)
 def test_the_answer_and_every_gradient_norm_agree_with_diffusers(name):
     denoising_parity.check(np.load(GOLDEN / "diffusers_unet.npz"), name, IN_GOLDEN[name])
+
+
+def test_a_published_network_answers_its_step_at_the_noise_that_it_learned_it_with():
+    """Its step i comes after i + 1 betas, which is time (i + 1) / 1000 of our schedule."""
+    model, betas = IN_GOLDEN["ddpm"], diffusion.linear_betas()
+    images, steps, *_ = denoising_parity.noisy_images()
+    predict = tasks.predictor(model, denoising_parity.variables_by_rule(model, images.shape[1:]))
+    times = ((steps + 1) / 1000).astype(np.float32)
+    whole = steps % 1 == 0
+    level, learned = diffusion.from_betas(betas)(times[whole]), np.cumprod(1 - betas)[steps[whole].astype(int)]
+    np.testing.assert_allclose(level.alpha**2, learned, rtol=2e-4)
+    golden = np.load(GOLDEN / "diffusers_unet.npz")["ddpm_output"]
+    answer = jax.jit(diffusion.from_published(predict, 1000))(images, times)
+    assert np.abs(answer - golden).max() < 1e-4 * np.abs(golden).max()
+    assert np.abs(jax.jit(predict)(images, times) - golden).max() > 1e-3 * np.abs(golden).max()  # another step
 
 
 def test_files_with_the_old_names_of_attention_are_read_as_those_with_the_present_ones(variables):
