@@ -10,7 +10,7 @@ A sampler is built from four choices, each independent of the others:
 A network is trained with `target`, `diffuse` and a weighting, and judged by `variational_bound`.
 """
 
-from .bound import Bound, variational_bound
+from .bound import Bound, Profile, bound_times, profile, tightest, variational_bound
 from .guidance import guide, guided
 from .prediction import PREDICTIONS, Denoiser, check_shape, convert, denoiser, from_published, split, target
 from .samplers import (
@@ -22,6 +22,7 @@ from .samplers import (
     heun,
     probability_flow,
     sample,
+    times_of_log_snr,
     trajectory,
     uniform_log_snr_times,
     uniform_times,
@@ -48,9 +49,11 @@ __all__ = [
     "Denoiser",
     "Level",
     "NoiseSchedule",
+    "Profile",
     "Sampler",
     "Weighting",
     "ancestral",
+    "bound_times",
     "check_shape",
     "convert",
     "cosine",
@@ -71,12 +74,15 @@ __all__ = [
     "per_example",
     "posterior",
     "probability_flow",
+    "profile",
     "rectified_flow",
     "sample",
     "simple",
     "snr",
     "split",
     "target",
+    "tightest",
+    "times_of_log_snr",
     "trajectory",
     "uniform_log_snr_times",
     "uniform_times",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .prediction import Denoiser
@@ -294,7 +295,19 @@ def uniform_log_snr_times(schedule: NoiseSchedule, num_steps: int, first: float 
         raise InputError(
             f"The log-SNR is {ends[0]} at time {first}, so it cannot be spaced evenly; choose a lower first time."
         )
-    wanted = jnp.linspace(ends[0], ends[1], num_steps)
+    times = times_of_log_snr(schedule, jnp.linspace(ends[0], ends[1], num_steps))
+    return jnp.append(times.at[jnp.array([0, -1])].set(jnp.array([first, last])), 0.0)
+
+
+def times_of_log_snr(schedule: NoiseSchedule, log_snr: ArrayLike) -> jax.Array:
+    """The times at which a schedule has these λ.
+
+    Args:
+      schedule: the noise schedule.
+      log_snr: λ, any shape; outside the range of the schedule the answer is the nearer end, 0 or 1.
+    Returns: times, same shape, float32.
+    """
+    wanted = jnp.asarray(log_snr, jnp.float32)
 
     def halve(_, bracket):
         low, high = bracket
@@ -303,9 +316,8 @@ def uniform_log_snr_times(schedule: NoiseSchedule, num_steps: int, first: float 
         return jnp.where(noisier, low, middle), jnp.where(noisier, middle, high)
 
     # Bisection: λ falls with time. 40 halvings determine all bits of a float32.
-    low, high = jax.lax.fori_loop(0, 40, halve, (jnp.full(num_steps, last), jnp.full(num_steps, first)))
-    times = ((low + high) / 2).at[jnp.array([0, -1])].set(jnp.array([first, last]))
-    return jnp.append(times, 0.0)
+    low, high = jax.lax.fori_loop(0, 40, halve, (jnp.zeros_like(wanted), jnp.ones_like(wanted)))
+    return (low + high) / 2
 
 
 def _check_times(num_steps: int, first: float, last: float) -> None:

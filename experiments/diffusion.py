@@ -32,14 +32,6 @@ SCHEDULES = {
     "rectified_flow": diffusion.rectified_flow,
     "ddpm": lambda: diffusion.from_betas(diffusion.linear_betas()),
 }
-# Between which times the bound's steps are equal in log-SNR; the first begins at 1 all the same, and one more leads to
-# 0. Of a rectified flow, λ is −∞ at time 1; at 0.01 it has the noise of the DDPM's first step.
-BOUND_ENDS = {
-    "cosine": (1.0, 1e-3),
-    "linear": (1.0, 1e-3),
-    "rectified_flow": (0.999, 1e-2),
-    "ddpm": (1.0, 1e-3),
-}
 WEIGHTINGS = {"simple": diffusion.simple, "snr": diffusion.snr, "min_snr": diffusion.min_snr()}
 # Options of `Network` that only one kind has.
 KINDS = {"unet": ("multipliers", "blocks", "attention_levels"), "dit": ("depth", "patch_size")}
@@ -211,7 +203,7 @@ def main(config: Config) -> lab.Result:
             title=config.data.data,
         )
         judge = lab.train_judge(run, config.judge, config.data, config.batch.feed)
-        labels, bound = judge.examples["label"], bounding(config, model, training.source, judge.examples)
+        labels, bound = judge.examples["label"], bounding(config, model, training, judge.examples)
         samplers = {"": fast}
         if config.ancestral_steps:
             samplers["ancestral_"] = sampling(config, model, training.source, "ancestral", config.ancestral_steps)
@@ -365,20 +357,38 @@ def paths(config: Config, model: nn.Module, source: data.Source, variables: Any)
     }
 
 
-def bounding(config: Config, model: nn.Module, source: data.Source, examples: Any):
-    """variables -> the variational bound of examples in bits per dimension, for their labels if it is told any."""
-    schedule, classes = SCHEDULES[config.schedule](), len(source.classes)
-    times = diffusion.uniform_log_snr_times(schedule, config.bound_steps, *BOUND_ENDS[config.schedule]).at[0].set(1.0)
-    keys = jax.random.split(jax.random.key(config.random.seed), len(examples["label"]))
+def bounding(config: Config, model: nn.Module, training: lab.Training, examples: Any):
+    """variables -> the variational bound of examples in bits per dimension, for their labels if it is told any.
+
+    Its times, variances and decoder are chosen on as many validation images.
+    """
+    schedule, classes = SCHEDULES[config.schedule](), len(training.source.classes)
+    validation = training.validation.read(np.arange(min(len(examples["label"]), len(training.validation))))
+
+    def of_batch(function, variables, times, images, labels, keys):
+        denoise = denoiser(config, model, variables, labels, classes, 1)
+        return function(denoise, data.to_signed_unit(images), keys, schedule, times)
+
+    def on(examples, draw, compiled, *arguments):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.random.seed), draw), len(examples["label"]))
+        return lab.in_batches(partial(compiled, *arguments), examples["image"], examples["label"], keys)
+
+    measure = jax.jit(partial(of_batch, diffusion.profile))
 
     @jax.jit
-    def nats(variables, images, labels, keys):
-        denoise = denoiser(config, model, variables, labels, classes, 1)
-        return diffusion.variational_bound(denoise, data.to_signed_unit(images), keys, schedule, times).nats
+    def final(errors, spread, *rest):
+        return of_batch(partial(diffusion.variational_bound, errors=errors, spread=spread), *rest).nats
 
     def bound(variables):
-        found = lab.in_batches(partial(nats, variables), examples["image"], examples["label"], keys)
-        return {"test_bits_per_dim": float(bits_per_dim(found.mean(), examples["image"][0].size))}
+        even = diffusion.bound_times(schedule, config.bound_steps)
+        times, spread = diffusion.tightest(on(validation, 0, measure, variables, even), schedule, even)
+        errors = on(validation, 1, measure, variables, times).errors.mean(0)
+        nats = on(examples, 2, final, errors, spread, variables, times).mean()
+        return {
+            "test_bits_per_dim": float(bits_per_dim(nats, examples["image"][0].size)),
+            "bound_last_time": float(times[-2]),
+            "bound_spread": spread,
+        }
 
     return bound
 

@@ -1,12 +1,20 @@
-"""The variational bound where the likelihood is known: pixels that are a rounded Gaussian, with the exact denoiser."""
+"""The variational bound where the likelihood is known, with the exact denoiser.
+
+Pixels are a rounded Gaussian, or one of the digits' 17 gray levels, each as likely.
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etude import diffusion
+from etude.experiments.diffusion import SCHEDULES
 
-MEAN, STD, LEVELS = 0.1, 0.25, 256
+MEAN, STD, LEVELS, COUNT = 0.1, 0.25, 256, 2048
+DIMS = 4 * 4
+PALETTE = np.round(np.arange(17) * 255 / 16).astype(np.float32) / 127.5 - 1
 
 
 def exact(schedule):
@@ -17,12 +25,20 @@ def exact(schedule):
     return denoise
 
 
+def exact_of_palette(schedule):
+    def denoise(x, t):
+        alpha, sigma = schedule(t)
+        return (jax.nn.softmax(-0.5 * ((x[..., None] - alpha * PALETTE) / sigma) ** 2, -1) * PALETTE).sum(-1)
+
+    return denoise
+
+
 @pytest.fixture(scope="module")
 def images():
-    """Gray levels of a Gaussian, rounded, [512, 4, 4, 1], and −log of their probabilities in nats, [512]."""
+    """Gray levels of a Gaussian, rounded, [2048, 4, 4, 1], and −log of their probabilities in nats, [2048]."""
     rng = np.random.default_rng(0)
     half = 1 / (LEVELS - 1)
-    x = np.round((rng.normal(MEAN, STD, (512, 4, 4, 1)) + 1) / (2 * half)) * 2 * half - 1
+    x = np.round((rng.normal(MEAN, STD, (COUNT, 4, 4, 1)) + 1) / (2 * half)) * 2 * half - 1
     x = x.clip(-1, 1)
     mass = np.asarray(
         jax.scipy.stats.norm.cdf(x + half, MEAN, STD) - jax.scipy.stats.norm.cdf(x - half, MEAN, STD), np.float64
@@ -30,30 +46,67 @@ def images():
     return jnp.asarray(x, jnp.float32), -np.log(mass).sum((1, 2, 3))
 
 
-def bound_of(images, times, schedule=None):
+def bound_of(images, times, schedule=None, **choices):
     schedule, keys = schedule or diffusion.linear(), jax.random.split(jax.random.key(1), len(images))
-    return jax.jit(lambda x: diffusion.variational_bound(exact(schedule), x, keys, schedule, times))(images)
+    return jax.jit(lambda x: diffusion.variational_bound(exact(schedule), x, keys, schedule, times, **choices))(images)
 
 
-def test_the_bound_is_never_below_the_likelihood_and_tightens_with_steps(images):
-    x, likelihood = images
+def tight_bound_of(images, denoise, schedule, num_steps):
+    """The bound of the second half of the images, with choices made on the first: nats, [batch]."""
+    (chosen_on, images), keys = jnp.split(images, 2), jax.random.split(jax.random.key(1), len(images) // 2)
+    measure = jax.jit(lambda times: diffusion.profile(denoise, chosen_on, keys, schedule, times))
+    even = diffusion.bound_times(schedule, num_steps)
+    times, spread = diffusion.tightest(measure(even), schedule, even)
+    assert len(times) == num_steps + 1
+    errors, other = measure(times).errors.mean(0), jax.random.split(jax.random.key(2), len(images))
+    return jax.jit(
+        lambda: diffusion.variational_bound(denoise, images, other, schedule, times, errors=errors, spread=spread).nats
+    )()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_with_100_steps_the_bound_of_every_schedule_is_within_a_fiftieth_of_a_bit_of_the_likelihood(name, images):
+    (x, likelihood), schedule = images, SCHEDULES[name]()
+    excess = (tight_bound_of(x, exact(schedule), schedule, 100) - likelihood[COUNT // 2 :]) / DIMS / math.log(2)
+    error = float(excess.std()) / len(excess) ** 0.5
+    assert error < 0.01  # bits per pixel, of 7
+    assert -3 * error < excess.mean() < 0.02
+
+
+def test_of_few_gray_levels_too_the_bound_knows_which_it_is(images):
+    x = jnp.asarray(np.random.default_rng(1).choice(PALETTE, (COUNT, 4, 4, 1)))
+    schedule = diffusion.cosine()
+    bits = tight_bound_of(x, exact_of_palette(schedule), schedule, 100) / DIMS / math.log(2)
+    error = float(bits.std()) / len(bits) ** 0.5
+    assert -3 * error < bits.mean() - math.log2(17) < 0.1  # the estimate's error is far from normal, of 4.09 bits
+
+
+def test_without_errors_the_steps_are_those_of_known_images_and_many_are_needed(images):
+    x, likelihood = (part[:512] for part in images)
     times = [diffusion.uniform_log_snr_times(diffusion.linear(), steps, last=1e-3) for steps in (10, 100, 1000)]
     bounds = [bound_of(x, each).nats for each in times]
     means = [float(bound.mean()) for bound in bounds]
     assert means == sorted(means, reverse=True)
     error = float((bounds[-1] - likelihood).std()) / len(x) ** 0.5  # the standard error of the mean difference
     gap = means[-1] - likelihood.mean()
-    assert -3 * error < gap < 0.03 * 16  # 0.03 nats a pixel, of 5
+    assert -3 * error < gap < 0.03 * DIMS  # 0.03 nats a pixel, of 5
+    assert means[1] - likelihood.mean() > 0.1 * DIMS
 
 
 def test_a_flow_that_begins_without_any_image_is_bounded_too(images):
-    x, likelihood = images
     schedule = diffusion.rectified_flow()
-    times = diffusion.uniform_log_snr_times(schedule, 1000, first=0.999, last=0.01).at[0].set(1.0)
-    bound = bound_of(x, times, schedule)
-    np.testing.assert_array_equal(bound.prior, 0)
-    error = float((bound.nats - likelihood).std()) / len(x) ** 0.5
-    assert -3 * error < bound.nats.mean() - likelihood.mean() < 0.04 * 16  # 0.04 nats a pixel, of 5
+    np.testing.assert_array_equal(bound_of(images[0][:64], diffusion.bound_times(schedule, 10), schedule).prior, 0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_times_lead_down_to_half_a_gray_level(name):
+    schedule = SCHEDULES[name]()
+    times = diffusion.bound_times(schedule, 20)
+    assert (times[0], times[-1], len(times)) == (1, 0, 21)
+    last = schedule(times[-2])
+    assert last.sigma / last.alpha == pytest.approx(1 / 255, rel=1e-3)
+    noisy = diffusion.cosine(log_snr_max=4.0)  # which has more noise at all times
+    assert float(noisy(diffusion.bound_times(noisy, 20)[-2]).log_snr) == pytest.approx(4, rel=1e-2)
 
 
 def test_a_worse_denoiser_has_a_higher_bound(images):
@@ -86,6 +139,18 @@ def test_the_last_step_spreads_a_mass_of_1_over_the_grey_levels():
         assert np.isfinite(bound.reconstruction).all()
 
 
-def test_bad_input_is_told():
-    with pytest.raises(ValueError, match="at least 2 steps"):
-        diffusion.variational_bound(None, jnp.ones((1, 2)), None, diffusion.linear(), jnp.array([1.0, 0.0]))
+@pytest.mark.parametrize(
+    ("times", "choices", "message"),
+    [
+        ([1.0, 0.0], {}, "1 steps and 256 levels; expected at least 2"),
+        ([1.0, 0.5, 0.0], {"num_levels": 1}, "2 steps and 1 levels"),
+        ([1.0, 0.5, 0.5, 0.0], {}, "must fall"),
+        ([0.0, 0.5, 1.0], {}, "must fall"),
+        ([1.0, 0.5, 0.1], {}, r"The last time is 0\.1"),
+        ([1.0, 0.5, 0.0], {"errors": [0.1, 0.1, 0.1]}, r"errors have shape \(3,\)"),
+        ([1.0, 0.5, 0.0], {"errors": -0.1}, r"at least 0; the least is -0\.1"),
+    ],
+)
+def test_bad_input_is_told(times, choices, message):
+    with pytest.raises(ValueError, match=message):
+        diffusion.variational_bound(None, jnp.ones((1, 2)), None, diffusion.linear(), np.array(times), **choices)

@@ -39,7 +39,7 @@ def test_a_network_without_labels_draws_and_is_bounded_the_same_whatever_they_ar
     others = examples | {"label": 9 - examples["label"]}
     draw = diffusion.sampling(config, model, training.source, "ddim", 2)
     np.testing.assert_array_equal(*(draw(variables, each["label"], 0) for each in (examples, others)))
-    bounds = [diffusion.bounding(config, model, training.source, each)(variables) for each in (examples, others)]
+    bounds = [diffusion.bounding(config, model, training, each)(variables) for each in (examples, others)]
     assert bounds[0] == bounds[1]
 
 
@@ -83,7 +83,7 @@ def test_both_variances_of_the_ancestral_sampler_can_be_chosen(name, variance):
 def test_every_schedule_has_a_bound_even_of_the_fewest_steps(schedule):
     config = lab.override(SMOKE, schedule=schedule, bound_steps=2)
     training, model = diffusion.denoising(config)
-    bound = diffusion.bounding(config, model, training.source, training.source.read(np.arange(8)))
+    bound = diffusion.bounding(config, model, training, training.source.read(np.arange(8)))
     assert np.isfinite(bound(variables_of(training))["test_bits_per_dim"])
 
 
