@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import train
 from ..errors import InputError, MissingFile, writing
 from .tables import Named
 
@@ -57,10 +58,15 @@ def between_pairs(encodings: np.ndarray, count: int) -> np.ndarray:
 def over_seeds(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each number and, of several seeds, `<name>_std`.
 
+    Raises: `train.Diverged` if a number is not finite: no training that went well ends so.
+
     >>> over_seeds([{"loss": 1.0}, {"loss": 3.0}])
     {'loss': 2.0, 'loss_std': 1.0}
     """
     columns = {name: np.array([report[name] for report in reports]) for name in reports[0]}
+    for name, column in columns.items():
+        if not np.isfinite(column).all():
+            raise train.Diverged(f"{name} is {', '.join(f'{x:g}' for x in column)}. Try a lower learning rate.")
     means = {name: float(column.mean()) for name, column in columns.items()}
     spread = {f"{name}_std": float(column.std()) for name, column in columns.items()} if len(reports) > 1 else {}
     return means | spread

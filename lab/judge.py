@@ -54,7 +54,7 @@ class Judge:
         """
         logits, features = self.logits_and_features(images)
         predicted = logits.argmax(-1)
-        recognized = {} if labels is None else {"recognised": float((predicted == labels).mean())}
+        recognized = {} if labels is None else {"recognised": _share(logits, labels)}
         classes = logits.shape[-1]
         found = metrics.mode_coverage(predicted, classes, min_share=COVERED / classes)
         coverage = {
@@ -63,6 +63,10 @@ class Judge:
             "mode_kl": found.divergence,
         }
         return recognized | self._compared(features) | coverage
+
+    def recognised_originals(self) -> float:
+        """The share of `examples` whose label the judge sees: what perfect copies of them would have."""
+        return _share(self.logits_and_features(self.examples["image"])[0], self.examples["label"])
 
     def references(self) -> dict[str, float]:
         """The same distances of the training split: those of a perfect generator."""
@@ -78,6 +82,10 @@ class Judge:
             "precision": precision,
             "recall": recall,
         }
+
+
+def _share(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(-1) == labels).mean())
 
 
 def prepare_judge(options: JudgeOptions, data: DataOptions, feed: Feed) -> Classifier:

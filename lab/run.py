@@ -60,6 +60,7 @@ class Composed(Protocol):
 
 
 C = TypeVar("C", bound=Composed)
+SMOKE = "smoke"  # the preset that shows that a run ends; what its numbers decide, nobody should read
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class Run:
     """The result of a finished run, else None."""
     about: str = ""
     """What is known before anything is built: the data and the devices."""
+    preset: str = ""
+    """Its preset."""
     journal: Journal = field(init=False)
     """Its record of metrics."""
     _introduced: list[int] = field(default_factory=list, init=False)
@@ -135,7 +138,7 @@ class Run:
         folder = self.folder / name
         with writing(folder):
             folder.mkdir(exist_ok=True)
-        return Run(folder, self.console, None, self.about)
+        return Run(folder, self.console, None, self.about, self.preset)
 
     def finish(
         self,
@@ -149,9 +152,10 @@ class Run:
         Args:
           metrics: numbers by name.
           figures: by the name of their files.
-          claims: what the numbers decide.
+          claims: what the numbers decide; a run of the preset smoke makes none.
           classes: numbers of each class, of a classifier.
         """
+        claims = () if self.preset == SMOKE else claims
         paths = save_figures(figures, self.folder)
         notes = [note for folder in (self.folder, *sorted(self.folder.glob("*/"))) for note in read_notes(folder)]
         result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths), classes or {}, tuple(notes))
@@ -221,7 +225,7 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
         if result is not None:
             console.print(f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True)
             _report(result, console)
-        run = Run(folder, console, result, _describe(sources))
+        run = Run(folder, console, result, _describe(sources), config.run.preset)
         if result is None:
             for note in sources["train"].notes if sources else ():
                 run.note(note)

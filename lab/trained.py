@@ -46,7 +46,7 @@ class Trained:
         return train.member(tree, number) if self.start.layout.shape else tree
 
     def require_all(self) -> None:
-        """Raises `train.Diverged` if a member diverged, for experiments that compare all and choose none."""
+        """Raises `train.Diverged` if a member diverged, where the numbers of all enter the result."""
         gone = self.fitted.diverged_at[self.fitted.diverged_at >= 0]
         if len(gone):
             raise train.Diverged(
@@ -59,18 +59,23 @@ class Trained:
 
         Args:
           seeds: number of seeds of each setting.
-        Raises: InputError if there are several settings and no validation; `train.Diverged` if a seed of each diverged.
+        Raises: InputError if there are several settings and no validation; `train.Diverged` if a seed of each diverged,
+          at any time: means over what it was before would say nothing of the setting.
         """
         if self.better is None:
             if len(self.members) > seeds:
                 raise InputError("Nothing here can be chosen on validation data; give one setting, and seeds alone.")
+            self.require_all()
             return slice(0, seeds)
+        if len(self.members) == seeds:
+            self.require_all()
         means = {
             name: self.at_best("validation", name).reshape(-1, seeds).mean(1)
             for name in self.fitted.epochs[-1]["validation"]
         }
         scores = list(zip(*(np.broadcast_to(part, len(means["loss"])) for part in self.better(means)), strict=True))
-        usable = [i for i, score in enumerate(scores) if np.isfinite(score).all()]
+        gone = (np.atleast_1d(self.fitted.diverged_at).reshape(-1, seeds) >= 0).any(1)
+        usable = [i for i, score in enumerate(scores) if np.isfinite(score).all() and not gone[i]]
         if not usable:
             raise train.Diverged("A seed of every setting diverged. Give lower learning rates.")
         best = max(usable, key=lambda i: scores[i])

@@ -26,7 +26,9 @@ from .task import (
     report_means,
 )
 from .variational import (
+    BINARIZATIONS,
     LIKELIHOODS,
+    binarize,
     decode_images,
     encode_images,
     importance_weighted_bound,
@@ -34,6 +36,7 @@ from .variational import (
 )
 
 __all__ = [
+    "BINARIZATIONS",
     "DISCRIMINATOR",
     "GENERATOR",
     "LIKELIHOODS",
@@ -47,6 +50,7 @@ __all__ = [
     "Task",
     "Variables",
     "adversarial",
+    "binarize",
     "classification",
     "codes_to_images",
     "decode_images",

@@ -60,8 +60,39 @@ LIKELIHOODS: Mapping[str, Likelihood] = {
 }
 
 
+BINARIZATIONS = ("static", "dynamic")
+
+
+BINARY = 0x62  # the draw of black and white, besides that of the latents
+
+
+def binarize(batch: Batch, key: jax.Array | None = None) -> Batch:
+    """A batch whose pixels are black or white, drawn with their gray as the probability of white.
+
+    Args:
+      batch: "image" [batch, height, width, channel], 0 … 255, and "index" int [batch].
+      key: one key; None always draws the same of an example.
+    Returns: the batch with images of 0 and 255, of the type they had. The draw of an example is a function of the key
+      and its index.
+    Source: Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks", section 4.
+
+    >>> batch = {"image": jnp.array([[[[0], [255]]]], jnp.uint8), "index": jnp.zeros(1, int)}
+    >>> print(binarize(batch)["image"].ravel())
+    [  0 255]
+    """
+    images = batch["image"]
+    # A key of its own, as the latents of an example are drawn with the key as it is.
+    keys = example_keys(jax.random.fold_in(jax.random.key(0) if key is None else key, BINARY), batch["index"])
+    threshold = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))(keys)
+    return {**batch, "image": jnp.where(255 * threshold < images, 255, 0).astype(images.dtype)}
+
+
 def variational_autoencoder(
-    model: nn.Module, image_shape: tuple[int, int, int], *, likelihood: str = "bernoulli"
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    likelihood: str = "bernoulli",
+    binarized: str | None = None,
 ) -> Task:
     """Maximizes the evidence lower bound of `batch["image"]`, by one draw of the latents for each example.
 
@@ -74,13 +105,17 @@ def variational_autoencoder(
         model state.
       image_shape: (height, width, channel) of one image.
       likelihood: a key of `LIKELIHOODS`. Its learned scale is in `params["likelihood"]`.
+      binarized: "static" draws each image black and white once, "dynamic" anew whenever it is trained on; None leaves
+        images gray. At prediction both draw the same, that of `binarize` without a key.
     Returns: a task whose loss is in nats, with β. Its metrics are `elbo`, the bound; the terms `reconstruction` =
       −log p(x | z) and `kl`, all in nats; and `bits_per_dim` = −elbo / (log 2 · pixels · channels), which can be
       compared with other models only if the likelihood is a probability of the images.
-    Raises: InputError for an unknown likelihood.
+    Raises: InputError for an unknown likelihood or way to binarize.
     Source: Kingma & Welling 2013, "Auto-encoding variational Bayes", equations 3 and 10.
     """
     row = _row(likelihood)
+    if binarized is not None and binarized not in BINARIZATIONS:
+        raise InputError(f"binarized is {binarized!r}; valid are None, {', '.join(BINARIZATIONS)}.")
     dims = math.prod(image_shape)
 
     def init(key):
@@ -92,6 +127,8 @@ def variational_autoencoder(
 
     def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}
+        if binarized is not None:
+            batch = binarize(batch, key if train and binarized == "dynamic" else None)
         images = _scaled(batch["image"], row)
         posterior: Any = model.apply(variables, images, method="encode")
         mean, log_variance = posterior

@@ -93,6 +93,63 @@ def test_a_data_set_of_few_examples_is_enough(tmp_path, experiment):
     assert "figures/interpolation.png" in experiment.main(config).figures
 
 
+def members_of(diverged_at, scores, better):
+    """A population of two seeds for each learning rate, as far as a choice among them goes."""
+    count = len(diverged_at)
+    members = train.Members(np.arange(count) % 2, {"learning_rate": np.repeat(np.arange(count // 2), 2)})
+    fitted = train.Fitted(
+        state=None,
+        best=None,
+        best_epoch=np.ones(count, int),
+        epochs=({"epoch": 1, "validation": {"loss": np.array(scores)}},),
+        diverged_at=np.array(diverged_at),
+        stopped_early=np.zeros(count, bool),
+    )
+    return lab.Trained(None, lab.Start(members, None, None, None), fitted, better)
+
+
+def test_a_setting_with_a_seed_that_diverged_later_is_not_chosen_and_without_another_nothing_is():
+    better = lambda validation: (-validation["loss"],)
+    assert members_of([-1, 7, -1, -1], [0.1, 0.1, 0.5, 0.5], better).chosen_rows(2) == slice(2, 4)
+    with pytest.raises(train.Diverged, match="A seed of every setting diverged"):
+        members_of([-1, 7, 3, -1], [0.1, 0.1, 0.5, 0.5], better).chosen_rows(2)
+    for choice in (better, None):
+        with pytest.raises(train.Diverged, match="1 of 2 members diverged, the first in step 8"):
+            members_of([-1, 7], [0.1, 0.1], choice).chosen_rows(2)
+    assert members_of([-1, -1], [0.1, 0.1], None).chosen_rows(2) == slice(0, 2)
+
+
+def test_no_mean_is_taken_over_what_is_no_number():
+    with pytest.raises(train.Diverged, match="test_elbo is 3, nan"):
+        lab.over_seeds([{"test_elbo": 3.0}, {"test_elbo": math.nan}])
+
+
+def test_what_reconstruction_costs_is_measured_on_the_images_that_were_reconstructed():
+    labels, real = np.arange(8) % 4, np.random.default_rng(0).normal(size=(8, 3))
+    answers = {"original": np.eye(4)[(labels + (np.arange(8) < 2)) % 4], "copy": np.eye(4)[(labels + 1) % 4]}
+    judge = lab.Judge(
+        0.99,
+        lambda images: (answers[str(images[0])], real),
+        {"image": np.array(["original"] * 8), "label": labels},
+        real,
+        real,
+    )
+    assert judge.recognised_originals() == 0.75  # and not 0.99, of all of the test split
+    values = {"judge_accuracy": 0.99, "recognised_originals": 0.75, "recognised": 0.74, "codes_used": 8}
+    assert vqvae.claims(values, vqvae.PRESETS["smoke"])[0].value == pytest.approx(0.01)
+
+
+def test_the_paper_preset_of_the_vae_is_of_black_and_white_images():
+    paper = vae.PRESETS["paper"]
+    assert (paper.binarize, paper.likelihood, paper.latent, paper.hidden) == ("dynamic", "bernoulli", 50, (200, 200))
+    training, _ = vae.autoencoder(lab.override(paper, data="digits"))
+    variables = training.state(training.members(1e-3)).variables
+    batch = training.validation.read(np.arange(8)) | {"index": np.arange(8)}
+    gray = tasks.evaluation(training.task).statistics(variables, batch)
+    drawn = tasks.evaluation(training.task).statistics(variables, tasks.binarize(batch))
+    np.testing.assert_allclose(gray["elbo"].value, drawn["elbo"].value, rtol=1e-6)
+
+
 def test_a_judge_of_many_classes_tells_the_share_of_the_rarest():
     predicted = np.arange(64) % 32
     answers = np.eye(32)[predicted], np.random.default_rng(0).normal(size=(64, 3))

@@ -113,7 +113,12 @@ def test_a_grid_search_takes_the_argmin_over_rates_and_its_figure_is_drawn_again
 
 def test_a_range_test_of_several_seeds_reports_their_spread(tmp_path):
     config = lab.override(
-        lr_range_test.PRESETS["smoke"], model="mlp", steps_per_decade=20, out=tmp_path, **{"population.seeds": 3}
+        lr_range_test.PRESETS["smoke"],
+        preset="demo",  # smoke makes no claims
+        model="mlp",
+        steps_per_decade=20,
+        out=tmp_path,
+        **{"population.seeds": 3},
     )
     result = lr_range_test.main(config)
     assert result.metrics["suggestion_low"] <= result.metrics["suggestion"] <= result.metrics["suggestion_high"]

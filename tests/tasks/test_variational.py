@@ -323,3 +323,49 @@ def test_unknown_likelihoods_and_counts_below_one_are_refused():
         tasks.importance_weighted_bound(LINEAR, variables_of(), made_batch(1), jax.random.key(0), 0)
     with pytest.raises(ValueError, match="chunk 0"):
         tasks.importance_weighted_bound(LINEAR, variables_of(), made_batch(1), jax.random.key(0), 5, chunk=0)
+
+
+def test_pixels_are_white_as_often_as_their_gray_says():
+    gray = np.array([0, 64, 128, 255], np.uint8)
+    batch = {"image": np.broadcast_to(gray.reshape(2, 2, 1), (4000, 2, 2, 1)), "index": np.arange(4000)}
+    drawn = np.asarray(tasks.binarize(batch)["image"])
+    assert drawn.dtype == np.uint8
+    assert set(np.unique(drawn)) == {0, 255}
+    share = (drawn == 255).mean(0).ravel()
+    np.testing.assert_allclose(share, gray / 255, atol=5 * 0.5 / 4000**0.5)
+    np.testing.assert_array_equal(share[[0, 3]], [0, 1])
+    np.testing.assert_array_equal(tasks.binarize({name: x[7:9] for name, x in batch.items()})["image"], drawn[7:9])
+
+
+@pytest.mark.parametrize("binarized", tasks.BINARIZATIONS)
+def test_black_and_white_is_drawn_anew_in_training_only_if_asked_for(binarized, metrics_of):
+    model = DenseVAE(image_shape=SHAPE, latent=2, hidden=())
+    task = tasks.variational_autoencoder(model, SHAPE, binarized=binarized)
+    plain = tasks.variational_autoencoder(model, SHAPE)
+    batch, variables = made_batch(5), task.init(jax.random.key(0))
+
+    def of(task, batch, **choices):
+        return metrics_of(task, variables, batch, **choices)["kl"]  # which depends on the image alone
+
+    fixed = of(plain, tasks.binarize(batch))
+    np.testing.assert_allclose(of(task, batch), fixed, rtol=1e-6)
+    trained = [of(task, batch, key=key, train=True) for key in (0, 1)]
+    if binarized == "static":
+        np.testing.assert_allclose(trained, [fixed, fixed], rtol=1e-6)
+    else:
+        assert np.abs(trained[0] - trained[1]).max() > 1e-3
+
+
+def test_the_likelihood_of_black_and_white_images_sums_to_1():
+    model = DenseVAE(image_shape=(1, 2, 1), latent=1, hidden=())
+    variables = tasks.variational_autoencoder(model, (1, 2, 1)).init(jax.random.key(0))
+    every = np.array(list(itertools.product([0, 255], repeat=2)), np.uint8).reshape(4, 1, 2, 1)
+    bound = tasks.importance_weighted_bound(
+        model, variables, {"image": every, "index": np.arange(4)}, jax.random.key(1), 20_000, chunk=20_000
+    )
+    assert np.exp(bound).sum() == pytest.approx(1, abs=0.02)  # estimates of the evidence, 20,000 draws each
+
+
+def test_a_way_to_binarize_that_there_is_not_is_told():
+    with pytest.raises(ValueError, match="binarized is 'both'; valid are None, static, dynamic"):
+        tasks.variational_autoencoder(LINEAR, SHAPE, binarized="both")
