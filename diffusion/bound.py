@@ -223,7 +223,7 @@ def _noised(x0: jax.Array, keys: jax.Array, number: ArrayLike, level: Level) -> 
 
 def _decoded(x0: jax.Array, estimate: jax.Array, spread: ArrayLike, level: Level, num_levels: int) -> jax.Array:
     """−log of the mass of x_0, summed over the image, [batch]."""
-    return -_sum(_log_mass(x0, estimate, spread * level.sigma / level.alpha, num_levels))
+    return -_sum(_log_mass(x0, estimate, jnp.asarray(spread) * level.sigma / level.alpha, num_levels))
 
 
 def _gain(here: Level, there: Level) -> jax.Array:

@@ -97,6 +97,7 @@ def guided(
             jnp.concatenate([time, time]),
             jnp.concatenate([labels, jnp.full_like(labels, null_label)]),
         )
-        return guide(*jnp.split(both, 2), scale, rescale=rescale)
+        told, untold = jnp.split(both, 2)
+        return guide(told, untold, scale, rescale=rescale)
 
     return prediction

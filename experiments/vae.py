@@ -195,7 +195,7 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
     encode = jax.jit(lambda x: tasks.encode_images(model, variables, x, likelihood=config.likelihood))
     examples = test.arrays()
     if config.binarize != "none":
-        examples["image"] = np.asarray(tasks.binarize({**examples, "index": np.arange(len(test))})["image"])
+        examples["image"] = np.asarray(tasks.binarize({**examples, "index": jnp.arange(len(test))})["image"])
     means, _ = lab.in_batches(encode, examples["image"])
     between = lab.between_pairs(means, 9)
     few = means.shape[1] <= 2  # a single latent is the map's first axis

@@ -74,8 +74,8 @@ class Trained:
             for name in self.fitted.epochs[-1]["validation"]
         }
         scores = list(zip(*(np.broadcast_to(part, len(means["loss"])) for part in self.better(means)), strict=True))
-        gone = (np.atleast_1d(self.fitted.diverged_at).reshape(-1, seeds) >= 0).any(1)
-        usable = [i for i, score in enumerate(scores) if np.isfinite(score).all() and not gone[i]]
+        last = np.atleast_1d(self.fitted.diverged_at).reshape(-1, seeds).max(1)  # step of a divergence, −1 for none
+        usable = [i for i, score in enumerate(scores) if np.isfinite(score).all() and last[i] < 0]
         if not usable:
             raise train.Diverged("A seed of every setting diverged. Give lower learning rates.")
         best = max(usable, key=lambda i: scores[i])
