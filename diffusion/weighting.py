@@ -8,6 +8,7 @@ So the weight is (α / determinant)² for SNR, and (σ / determinant)² for 1; w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 
 from ..errors import InputError
 from .prediction import coefficients
-from .schedules import Level
+from .schedules import Level, is_concrete
 
 Weighting = Callable[[str, Level], jax.Array]
 """(prediction, level) -> weight of the squared error, same shape as the level."""
@@ -48,11 +49,11 @@ def min_snr(gamma: float = 5.0) -> Weighting:
     Args:
       gamma: γ > 0. May be traced.
     Returns: a weighting.
-    Raises: InputError if a concrete γ is not positive.
+    Raises: InputError if a concrete γ is not positive and finite.
     Source: Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", equation 8.
     """
-    if isinstance(gamma, int | float) and not gamma > 0:
-        raise InputError(f"gamma is {gamma}; it must be positive.")
+    if is_concrete(gamma) and not (gamma > 0 and math.isfinite(gamma)):
+        raise InputError(f"gamma is {gamma}; it must be positive and finite. Without a limit the weighting is `snr`.")
 
     def weighting(prediction: str, level: Level) -> jax.Array:
         (alpha, sigma), determinant = level, _determinant(prediction, level)

@@ -70,7 +70,7 @@ def test_with_100_steps_the_bound_of_every_schedule_is_within_a_fiftieth_of_a_bi
     excess = (tight_bound_of(x, exact(schedule), schedule, 100) - likelihood[COUNT // 2 :]) / DIMS / math.log(2)
     error = float(excess.std()) / len(excess) ** 0.5
     assert error < 0.01  # bits per pixel, of 7
-    assert -3 * error < excess.mean() < 0.02
+    assert -3 * error < excess.mean() < 0.01  # half of what is promised, as the draw of the images is lucky by 0.005
 
 
 def test_of_few_gray_levels_too_the_bound_knows_which_it_is(images):
@@ -91,6 +91,11 @@ def test_without_errors_the_steps_are_those_of_known_images_and_many_are_needed(
     gap = means[-1] - likelihood.mean()
     assert -3 * error < gap < 0.03 * DIMS  # 0.03 nats a pixel, of 5
     assert means[1] - likelihood.mean() > 0.1 * DIMS
+    keys, schedule = jax.random.split(jax.random.key(3), len(x)), diffusion.linear()
+    errors = jax.jit(lambda: diffusion.profile(exact(schedule), x, keys, schedule, times[1]).errors.mean(0))()
+    found = bound_of(x, times[1], errors=errors).nats  # with 100 steps, what 1000 give without
+    error = float((found - likelihood).std()) / len(x) ** 0.5
+    assert -3 * error < found.mean() - likelihood.mean() < 0.03 * DIMS
 
 
 def test_a_flow_that_begins_without_any_image_is_bounded_too(images):

@@ -268,6 +268,7 @@ def test_guidance_is_the_same_in_the_space_of_any_prediction(example):
         (lambda x, level: diffusion.simple("eps", level), "no prediction 'eps'"),
         (lambda x, level: diffusion.split("v", jnp.ones((2, 6)), x, level), "learned variance"),
         (lambda x, level: diffusion.min_snr(0), "must be positive"),
+        (lambda x, level: diffusion.min_snr(math.inf), "gamma is inf"),
         (lambda x, level: diffusion.guide(x, x, math.nan), "guidance scale is nan"),
         (lambda x, level: diffusion.guide(x, x, jnp.array([1.0, math.inf])), "guidance scale is .*inf"),
         (lambda x, level: diffusion.guide(x, x, 2.0, rescale=jnp.array([0.5, 1.5])), "rescale is .*1.5"),
