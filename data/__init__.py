@@ -11,7 +11,19 @@ from .augment import geometry, mixing
 from .batches import in_order, stream
 from .order import epoch_batches, epoch_order, repeat_last
 from .scaling import to_pixels, to_signed_unit
-from .sources import Records, Source, image_spec, load, moments, names, prepare, read_image, require_images, subset
+from .sources import (
+    Records,
+    Source,
+    image_spec,
+    labels,
+    load,
+    moments,
+    names,
+    prepare,
+    read_image,
+    require_images,
+    subset,
+)
 
 __all__ = [
     "Records",
@@ -22,6 +34,7 @@ __all__ = [
     "geometry",
     "image_spec",
     "in_order",
+    "labels",
     "load",
     "mixing",
     "moments",

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from .names import drawable
 from .style import RED, figure
 
 ANNOTATED_CLASSES = 20  # numbers in the cells are readable up to here
@@ -38,21 +39,22 @@ def predictions(
             f"{np.shape(images)}, {np.shape(labels)}, {np.shape(predicted)}, {np.shape(probabilities)}."
         )
     rows = -(-len(images) // COLUMNS)
-    with figure(6.8, 1.15 * rows + 0.1) as fig:
+    names, fonts = drawable(classes, longest=12)
+    with figure(6.8, 1.15 * rows + 0.1, fonts) as fig:
         grid = np.atleast_2d(fig.subplots(rows, COLUMNS, squeeze=False))
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, label, guess, probability in zip(
             grid.flat, images, labels, predicted, probabilities, strict=False
         ):
-            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray_r", vmin=0, vmax=255)
-            title = f"{classes[guess]} {100 * probability:.0f}%"
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            title = f"{names[guess]} {100 * probability:.0f}%"
             if guess != label:
                 axes.set_axis_on()
                 axes.set(xticks=[], yticks=[])
                 for spine in axes.spines.values():
                     spine.set(visible=True, color=RED, linewidth=2.5)
-                title = f"{title}\n✗ is {classes[label]}"
+                title = f"{title}\n✗ is {names[label]}"
             axes.set_title(title, fontsize=7, pad=2, color=RED if guess != label else "black")
     return fig
 
@@ -73,15 +75,16 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
         raise InputError(f"The matrix has shape {matrix.shape}; {count} classes want ({count}, {count}).")
     annotated = count <= ANNOTATED_CLASSES
     size = max(3.8, min(7.0, 0.36 * count + 1.2))
-    with figure(size, size) as fig:
+    names, fonts = drawable(classes)
+    with figure(size, size, fonts) as fig:
         axes = fig.add_subplot(xlabel="predicted class", ylabel="true class")
         shown = np.log1p(matrix)
         axes.imshow(shown, cmap="Blues", vmin=0)
         every = 1 if annotated else 10
         ticks = range(0, count, every)
-        rotate = 90 if max(len(name) for name in classes) > 2 else 0
-        axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=rotate)
-        axes.set_yticks(ticks, [classes[i] for i in ticks])
+        rotate = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(ticks, [names[i] for i in ticks], rotation=rotate)
+        axes.set_yticks(ticks, [names[i] for i in ticks])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if annotated:

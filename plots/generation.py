@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
+from .names import drawable
 from .style import BLUE, DASHES, GRAY, ORANGE, figure
 
 
@@ -52,9 +53,10 @@ def image_grid(
             top, left = i * (tall + gap), j * (wide + gap)
             canvas[top : top + tall, left : left + wide] = images[i, j]
     # Approximately what the names leave; any excess on one side would stay white.
+    rows, fonts = drawable(rows)
     across_inches = width - 0.1 - 0.2 * bool(ylabel) - 0.07 * max(map(len, rows), default=0)
     height = across_inches * canvas.shape[0] / canvas.shape[1] + 0.2 + 0.2 * bool(xlabel) + 0.2 * bool(columns)
-    with figure(width, height) as fig:
+    with figure(width, height, fonts) as fig:
         fig.set_layout_engine("compressed")  # for axes of a fixed aspect; "constrained" cuts off their labels
         axes = fig.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.imshow(
@@ -83,14 +85,17 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
             f"latent_map wants points [n, 2] and n labels; they are {np.shape(points)} and {len(labels)} labels."
         )
     colors = [f"C{i}" for i in range(10)]
-    with figure(4.8, 4.4) as fig:
+    names, fonts = drawable(classes)
+    with figure(4.8, 4.4, fonts) as fig:
         axes = fig.add_subplot(xlabel=f"{axis} 1", ylabel=f"{axis} 2", aspect="equal")
         axes.plot(points[:, 0], points[:, 1], alpha=0)  # sets the limits
         for (x, y), label in zip(points, labels, strict=True):
             axes.text(x, y, str(label), color=colors[label % 10], fontsize=6, ha="center", va="center", clip_on=True)
         if max(map(len, classes)) > 2:
-            for i, name in enumerate(classes):
-                axes.plot([], [], " ", marker=f"${i}$", color=colors[i % 10], label=name)
+            for i, name in enumerate(names):
+                # A legend leaves out labels that begin with "_".
+                label = f" {name}" if name.startswith("_") else name
+                axes.plot([], [], " ", marker=f"${i}$", color=colors[i % 10], label=label)
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     return fig
 

@@ -6,7 +6,7 @@ print is readable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,14 @@ METADATA: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".pdf": {"Cre
 
 
 @contextmanager
-def figure(width: float, height: float) -> Iterator[Figure]:
-    """A new figure in our style, width and height in inches, to draw on inside the block."""
-    with matplotlib.rc_context(RC):
+def figure(width: float, height: float, fonts: Sequence[str] = ()) -> Iterator[Figure]:
+    """A new figure in our style, to draw on inside the block.
+
+    Args:
+      width, height: in inches.
+      fonts: font families that have the letters of users' names, from `names.drawable`.
+    """
+    with matplotlib.rc_context(RC | ({"font.family": list(fonts)} if fonts else {})):
         yield Figure(figsize=(width, height), layout="constrained")
 
 

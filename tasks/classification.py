@@ -21,6 +21,7 @@ def classification(
     *,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
     traced_fields: Sequence[str] = (),
     views: Callable[[Batch], jax.Array] | None = None,
 ) -> Task:
@@ -34,6 +35,8 @@ def classification(
         augmentation is an argument of `train.make_step`).
       label_smoothing: probability that is moved from the label to the uniform distribution, in training only, in
         [0, 1).
+      class_weights: how much an example of each class counts in the loss, [classes], in training only; None for all
+        alike. An example of mixed classes counts by the mean of their weights.
       traced_fields: fields of the model that training takes from the hyperparameters of these names, such as
         "dropout", so that a population can vary them.
       views: batch -> images [copies, batch, height, width, channel], whose predicted probabilities are averaged
@@ -63,7 +66,11 @@ def classification(
             logits = jax.nn.logsumexp(jax.nn.log_softmax(of_views), axis=0) - math.log(len(of_views))
         per_example = losses.cross_entropy(logits, batch["label"], label_smoothing=label_smoothing if train else 0.0)
         weights = example_weights(batch)
+        counts = weights
+        if train and class_weights is not None:
+            of_class, label = jnp.asarray(class_weights, jnp.float32), batch["label"]
+            counts = weights * (of_class[label] if jnp.issubdtype(label.dtype, jnp.integer) else label @ of_class)
         accuracy = Mean.of(metrics.accuracy(logits, batch["label"]), weights)
-        return Mean.of(per_example, weights), Aux(model_state, {"accuracy": accuracy})
+        return Mean.of(per_example, counts), Aux(model_state, {"accuracy": accuracy})
 
     return Task(init, loss)

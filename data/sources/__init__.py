@@ -2,7 +2,7 @@
 
 from . import prepare
 from .catalogue import load, names
-from .images import image_spec, moments, require_images
+from .images import image_spec, labels, moments, require_images
 from .pixels import read_image
 from .source import Records, Source, subset
 
@@ -10,6 +10,7 @@ __all__ = [
     "Records",
     "Source",
     "image_spec",
+    "labels",
     "load",
     "moments",
     "names",

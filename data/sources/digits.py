@@ -63,10 +63,10 @@ class _Arrays:
     """Records in memory."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self._images, self._labels = images, labels
+        self._images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
-        return {"image": self._images[index], "label": np.asarray(self._labels[index])}
+        return {"image": self._images[index], "label": np.asarray(self.labels[index])}

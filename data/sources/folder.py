@@ -80,6 +80,11 @@ class _Files:
     shape: tuple[int, int, int]
     image_size: int | None
 
+    @property
+    def labels(self) -> np.ndarray:
+        """[len]; no file is read."""
+        return np.array([label for _, label in self.files], np.int32)
+
     def __len__(self) -> int:
         return len(self.files)
 

@@ -45,6 +45,29 @@ def require_images(source: Source) -> tuple[int, int, int]:
     return height, width, channels
 
 
+def labels(source: Source) -> np.ndarray:
+    """The label of every example, int32 [len(source)].
+
+    Images are not decoded for it where the records know their labels (an optional property `labels`).
+
+    Args:
+      source: a split whose examples have "label".
+    Raises: InputError if they have none.
+
+    >>> from etude import data
+    >>> data.labels(data.load("digits", "train"))[:5]
+    array([0, 1, 4, 5, 6], dtype=int32)
+    """
+    if "label" not in source.element_spec:
+        raise InputError(f"{source.name} has no labels: its examples have {', '.join(source.element_spec)}.")
+    known = getattr(source.records, "labels", None)
+    if known is None:
+        chunks = range(0, len(source), _CHUNK)
+        indices = np.arange(len(source))
+        known = np.concatenate([source.read(indices[start : start + _CHUNK])["label"] for start in chunks])
+    return np.asarray(known, np.int32)
+
+
 _CHUNK = 256  # images read at once
 
 

@@ -28,7 +28,8 @@ _CHUNK = 256  # examples requested at once
 class Records(Protocol):
     """What a source reads from: a length, and examples by index, also from several threads.
 
-    If reading many at once is faster, an optional `__getitems__(indices)`, as PyTorch calls it, returns them.
+    If reading many at once is faster, an optional `__getitems__(indices)`, as PyTorch calls it, returns them. Where the
+    labels are known without reading the examples, an optional `labels` has them, [len].
     """
 
     def __len__(self) -> int: ...
@@ -161,6 +162,12 @@ class _Some:
 
     records: Records
     indices: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, if they know them."""
+        known = getattr(self.records, "labels", None)
+        return None if known is None else known[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)

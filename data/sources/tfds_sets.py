@@ -22,6 +22,8 @@ from .source import Source
 from .splits import assign
 from .tfds_library import check_known, command, find, library
 
+_CHUNK = 4096  # encoded examples read at once for their labels
+
 
 def load(name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None) -> Source:
     """One split of a prepared set of labeled images.
@@ -118,6 +120,13 @@ class _Examples:
     name: str
     shape: tuple[int, int, int]
     image_size: int | None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[len]; the images stay encoded."""
+        starts = range(0, len(self.indices), _CHUNK)
+        chunks = [self.indices[start : start + _CHUNK].tolist() for start in starts]
+        return np.array([e["label"] for chunk in chunks for e in self.encoded.__getitems__(chunk)], np.int32)
 
     def __len__(self) -> int:
         return len(self.indices)
