@@ -160,6 +160,13 @@ def test_where_all_members_are_compared_one_that_diverges_ends_the_run(arguments
     assert not (tmp_path / "run" / "table.csv").exists()
 
 
+def test_a_network_that_diverges_is_not_among_those_that_approximate(tmp_path, capsys):
+    options = ["--widths", "4", "--steps", "600", "--seeds", "2", "--learning-rate", "1e20", "--out", str(tmp_path)]
+    assert cli.main(["universal_approximation", *options]) == cli.DIVERGED
+    assert "networks of width 4 diverged; give a lower --learning-rate" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "errors.csv").exists()
+
+
 def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no finished run" in " ".join(capsys.readouterr().err.split())
