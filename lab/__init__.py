@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .classifier import Classifier, classification, more_accurate, named_model
     from .cli import command, experiments, parse
     from .config import Option, check, flatten, options_of, override, read_config, read_json, to_json
+    from .finder import FoundRate, lr_find
     from .folder import read_result, run_folder, write_json
     from .generation import draw_curves, draw_stages, stages, stages_of, train_in_stages
     from .grids import parse_grid
@@ -114,6 +115,7 @@ __all__ = [
     "Classifier",
     "DataOptions",
     "DropOptions",
+    "FoundRate",
     "Grid",
     "GridOptions",
     "Judge",
@@ -165,6 +167,7 @@ __all__ = [
     "in_batches",
     "load",
     "load_arrays",
+    "lr_find",
     "make_augmentation",
     "make_optimizer",
     "make_training",
@@ -210,6 +213,7 @@ _MODULES = {
     "classifier": "Classifier classification more_accurate named_model",
     "cli": "command experiments parse",
     "config": "Option check flatten options_of override read_config read_json to_json",
+    "finder": "FoundRate lr_find",
     "folder": "read_result run_folder write_json",
     "generation": "draw_curves draw_stages stages stages_of train_in_stages",
     "grids": "parse_grid",

@@ -221,7 +221,10 @@ def _with_descent(
     low, high = _basin(rates, losses, initial)
     is_open = diverged is None and high == rates[-1]
     if is_open:
-        reason = f"The loss does not rise again up to {rates[-1]:.3g}, the end of the range; go on to higher rates."
+        reason = (
+            f"The loss does not rise again up to {rates[-1]:.3g}, the end of the range; it is near its lowest from "
+            f"{low:.2g} on. Go on to higher rates."
+        )
     else:
         reason = f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom."
     return RangeTest(
