@@ -3,7 +3,7 @@
 A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls, then it
 diverges. Two rates are read off: the rate of steepest descent, which the lecture picks by eye, and a rate in the basin,
 which is the suggestion. The steepest descent is not a good suggestion, because the loss at a rate depends on all rates
-before it. Its position moves with the speed of the sweep (by 2.7× between 100 and 400 steps over six decades), and lies
+before it. Its position moves with the speed of the sweep (by 1.8× between 100 and 400 steps over six decades), and lies
 a factor of 3 to 60 below the rates that train best. The end of the descent and the start of the divergence depend less
 on the speed, and in opposite ways. docs/learning_rates.md has the measurements.
 

@@ -34,7 +34,7 @@ class PlateauState(NamedTuple):
     """Number of values since then, or since the last fall of the rate."""
     cooling: jax.Array
     """Number of values that are still not counted."""
-    count: jax.Array
+    averaged: jax.Array
     """Number of steps in the present value."""
     mean: jax.Array
     """Their mean."""
@@ -98,16 +98,16 @@ def reduce_on_plateau(
             best=jnp.where(improved, state.mean, state.best),
             worse=jnp.where(tired, 0, worse),
             cooling=jnp.where(counted, jnp.where(tired, cooldown, 0), state.cooling - 1),
-            count=jnp.zeros_like(state.count),
+            averaged=jnp.zeros_like(state.averaged),
             mean=jnp.zeros_like(state.mean),
         )
 
-    def update(updates, state: PlateauState, params=None, *, value=None, **extra):
+    def update(updates, state: Any, params=None, *, value=None, **extra):
         del params, extra
         if value is None:
             raise InputError("A plateau needs a metric: call update(…, value=loss).")
-        count = state.count + 1
-        summed = state._replace(count=count, mean=state.mean + (value - state.mean) / count)
+        count = state.averaged + 1
+        summed = state._replace(averaged=count, mean=state.mean + (value - state.mean) / count)
         state = jax.tree.map(lambda new, old: jnp.where(count == accumulation_size, new, old), judged(summed), summed)
         return jax.tree.map(lambda update: (state.scale * update).astype(update.dtype), updates), state
 
