@@ -48,6 +48,8 @@ class Config:
     # Of the optimizers, AdamW is the one that all of these kinds of networks train well with.
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adamw")
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.01, clip_norm=1.0)
+    shape: lab.ShapeOptions = lab.ShapeOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(10)
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=2)
@@ -91,7 +93,8 @@ def main(config: Config) -> lab.Result:
         race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
         rows = []
         for name, (classifier, parameters, flops) in networks(config).items():
-            trained = race.train(name, classifier, lab.warmup_cosine(classifier.training.steps(race.epochs)))
+            entrant = lab.entrant(classifier, config.shape.schedule, config.schedule, race.epochs)
+            trained = race.train(name, *entrant)
             file = run.folder / name / "speed.csv"
             if not file.exists():
                 lab.write_csv(file, TIMES, [speed(classifier)])

@@ -45,11 +45,11 @@ class Config:
     """Number of examples in a step, drawn with replacement."""
     steps: Annotated[int, lab.at_least(100)] = 16_000
     """Number T of steps."""
-    seeds: Annotated[int, lab.COUNT] = 32
+    seeds: Annotated[int, lab.at_least(1, 10_000)] = 32
     """Number of seeds over which the expectation is a mean; they are counted up from --seed, that of θ_0."""
-    l2: Annotated[float, lab.NON_NEGATIVE] = 0.01
+    l2: Annotated[float, lab.Valid("at least 0 and at most 1", lambda l2: 0 <= l2 <= 1)] = 0.01
     """Weight λ of the penalty λ/2 ‖θ‖², a part of f."""
-    logged: Annotated[int, lab.COUNT] = 40
+    logged: Annotated[int, lab.at_least(8)] = 40  # with fewer, the last decade has less than the two that a slope needs
     """Number of steps, spaced evenly in log t, at which the gradient of all examples is taken."""
     chunk: Annotated[int | None, lab.COUNT] = None
     """Largest number of members at a time on each device, where memory is short; by default all."""

@@ -42,6 +42,8 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.0)
     rate: lab.RateOptions = lab.RateOptions(0.05)  # reached after a tenth of the steps and followed by a cosine
+    shape: lab.ShapeOptions = lab.ShapeOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(15)
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
@@ -115,11 +117,12 @@ def make_classifier(config: Config, model: str) -> lab.Classifier:
 def train_seeds(part: lab.Run, config: Config, training: lab.Training) -> Iterator[tuple]:
     """Trains the seeds of one network; rows of `COLUMNS` from the seed on."""
     epochs, members = config.training.epochs, training.members(config.rate.learning_rate, config.population)
+    training, schedule = lab.scheduled(training, config.shape.schedule, config.schedule, epochs)
     trained = lab.fit(
         part,
         training,
         members,
-        lab.warmup_cosine(training.steps(epochs)),
+        schedule,
         epochs,
         population=config.population,
         better=lambda validation: (validation["accuracy"],),

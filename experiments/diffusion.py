@@ -93,6 +93,8 @@ class Config:
     layout: lab.LayoutOptions = lab.LayoutOptions()
     grid: lab.GridOptions = lab.GridOptions()
     population: lab.SeedsOptions = lab.SeedsOptions()
+    rate_schedule: Annotated[str, lab.Choice("schedule", lab.SCHEDULE_NAMES)] = "warmup_cosine"
+    """Name of the schedule of the learning rate."""
     schedule: Annotated[str, lab.Choice("noise schedule", SCHEDULES)] = "cosine"
     """Schedule of the noise; ddpm is the paper's table of 1,000 steps, linear its limit."""
     prediction: Annotated[str, lab.Choice("prediction", diffusion.PREDICTIONS)] = "v"
@@ -195,6 +197,7 @@ def main(config: Config) -> lab.Result:
             training,
             lambda variables: fast(variables, some, 1),
             rate=config.rate,
+            shape=config.rate_schedule,
             schedule=config.decay,
             length=config.training,
             averaging=config.averaging,

@@ -40,6 +40,7 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adam")
     update: lab.UpdateOptions = lab.UpdateOptions(momentum=0.0, weight_decay=0.0)
     rate: lab.RateOptions = lab.RateOptions(4e-4)
+    shape: lab.ShapeOptions = lab.ShapeOptions()
     schedule: lab.ScheduleOptions = lab.ScheduleOptions(warmup_fraction=0.05, final_rate=0.1)
     training: lab.TrainingOptions = lab.TrainingOptions(epochs=200)
     averaging: lab.AveragingOptions = lab.AveragingOptions(0.998)
@@ -142,6 +143,7 @@ def main(config: Config) -> lab.Result:
             training,
             lambda variables: generate(variables, 20),
             rate=config.rate,
+            shape=config.shape.schedule,
             schedule=config.schedule,
             length=config.training,
             averaging=config.averaging,

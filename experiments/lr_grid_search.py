@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from .. import data, lab, plots, schedules, train
+from .. import data, lab, plots, train
 from ..errors import InputError
 
 
@@ -40,6 +40,8 @@ class Config:
     mixing: lab.MixingOptions = lab.MixingOptions()
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
     update: lab.UpdateOptions = lab.UpdateOptions()
+    shape: lab.ShapeOptions = lab.ShapeOptions("constant")
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(epochs=1)
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     grid: lab.GridOptions = lab.GridOptions("2**-15:2**-1")
@@ -67,12 +69,14 @@ def main(config: Config) -> lab.Result:
             return run.result
         if config.grid.learning_rate is None:
             raise InputError("A grid search needs a grid: give --population.learning-rate, such as 2**-15:2**-1.")
-        training = training_of(config)
+        training, schedule = lab.scheduled(
+            training_of(config), config.shape.schedule, config.schedule, config.training.epochs
+        )
         trained = lab.fit(
             run,
             training,
             training.members(1.0, config.population, config.grid),
-            lambda hyper: schedules.constant(hyper["learning_rate"]),
+            schedule,
             config.training.epochs,
             population=config.population,
             table="grid_search",

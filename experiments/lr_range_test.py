@@ -3,7 +3,8 @@
 The lecture's single-pass procedure (Smith 2017, section 3.3) for any model and data set by name. Answer:
 result.json's "suggestion", among the rates at which the loss is lowest, and "steepest", the lecture's choice;
 figures/range_test.png shows both and the three regions; range_test.csv has the curves. With several seeds
-(--population.seeds) it shows their median and spread, and the numbers are geometric means over the seeds.
+(--population.seeds) it shows their median and spread, and the numbers are geometric means over the seeds. Where the
+loss still falls at the end of the range, the test goes on to higher rates ("range_extended") and claims nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import lab, metrics, plots
-from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Config:
 
     # The test split is never read, and members differ by their seeds alone.
     REMOVED: ClassVar[Mapping[str, Any]] = {
-        **dict.fromkeys(lab.NO_GRID, ...),
-        "population.learning_rate": None,
+        **lab.NO_GRID,
         "tta": ...,
     }
 
@@ -50,8 +49,8 @@ class Config:
     lowest: Annotated[float, lab.POSITIVE] = 1e-5
     """Learning rate of the first step, α_min."""
     highest: Annotated[float, lab.POSITIVE] = 10.0
-    """Learning rate of the last step, α_max."""
-    steps_per_decade: Annotated[int, lab.COUNT] = 30
+    """Learning rate of the last step, α_max; the test goes on by itself where the loss still falls there."""
+    steps_per_decade: Annotated[int, lab.at_least(1, 10_000)] = 30
     """Number of steps in which the learning rate rises tenfold."""
 
 
@@ -70,8 +69,8 @@ def main(config: Config) -> lab.Result:
     with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        if not config.lowest < config.highest:
-            raise InputError(f"The swept range is {config.lowest} to {config.highest}; wanted: 0 < lowest < highest.")
+        swept = lab.RangeTestOptions(None, config.lowest, config.highest, config.steps_per_decade)
+        lab.check_range(swept)
         lab.population_of(config.population, layout=config.layout)
         classifier = lab.classification(
             data=config.data,
@@ -88,20 +87,25 @@ def main(config: Config) -> lab.Result:
             layout=config.layout,
             accumulate=config.accumulation.accumulate,
         )
-        swept = lab.RangeTestOptions(None, config.lowest, config.highest, config.steps_per_decade)
         rates, losses = lab.range_test(run, classifier.training, swept, config.population)
         tests = [metrics.range_test(rates, each) for each in losses.T]
         for test in tests:
             if test.suggestion is None:
                 run.journal.say(f"A seed without a suggestion: {test.reason}")
-        values, claims = judge(tests)
+        values, claims = judge(tests, config.highest)
         return run.finish(values, draw(run.folder), claims)
 
 
-def judge(tests: Sequence[metrics.RangeTest]) -> tuple[dict[str, float], list[lab.Claim]]:
-    """(metrics, claims) of the curves of all seeds; the numbers are geometric means over the seeds that have them."""
+def judge(tests: Sequence[metrics.RangeTest], highest: float) -> tuple[dict[str, float], list[lab.Claim]]:
+    """(metrics, claims) of the curves of all seeds; the numbers are geometric means over the seeds that have them.
+
+    "highest_rate" is the last rate that was tried. Where it lies above the range that was asked for, or higher ones
+    would have to be tried, nothing is claimed: the range was not the right one.
+    """
     found = [test.suggestion for test in tests if test.suggestion is not None]
-    values = {}
+    values = {"highest_rate": float(tests[0].rates[-1])}
+    extended = values["highest_rate"] > highest * (1 + 1e-4)
+    values["range_extended"] = float(extended)
     for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence"):
         numbers = [getattr(test, name) for test in tests if test.suggestion is not None]
         numbers = [number for number in numbers if number is not None]
@@ -109,6 +113,8 @@ def judge(tests: Sequence[metrics.RangeTest]) -> tuple[dict[str, float], list[la
             values[name] = float(np.exp(np.mean(np.log(numbers))))
     if found:
         values |= {"suggestion_low": float(min(found)), "suggestion_high": float(max(found))}
+    if extended or any(test.open for test in tests):
+        return values, []
     share, clear = len(found) / len(tests), len(found) == len(tests)
     claims = [lab.Claim("share of seeds whose curve has a clear descent", share, "1", clear)]
     if len(found) > 1:

@@ -35,12 +35,14 @@ class Config:
     batch: lab.BatchOptions = lab.BatchOptions()
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
     update: lab.UpdateOptions = lab.UpdateOptions()
+    shape: lab.ShapeOptions = lab.ShapeOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(12)
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
     grid: lab.GridOptions = lab.GridOptions("2**-12:2**1")  # wide enough for the rates of SGD and of Adam
-    only: Annotated[tuple[str, ...], lab.Choice("optimizer", train.OPTIMIZERS)] = ()
-    """Names of the optimizers that race, such as sgd adam; by default all."""
+    only: Annotated[tuple[str, ...], lab.OptimizerName("optimizer", train.OPTIMIZERS)] = ()
+    """Names of the optimizers that race, such as sgd adam optax:lion; by default all but optax's."""
 
 
 DEMO = Config()
@@ -75,11 +77,11 @@ def main(config: Config) -> lab.Result:
             return run.result
         race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
         classifier = make_classifier(config)
-        schedule = lab.warmup_cosine(classifier.training.steps(race.epochs))
 
         def entrant(optimizer):
             make_optimizer = lab.make_optimizer(lab.OptimizerOptions(optimizer), config.update)
-            return replace(classifier, training=replace(classifier.training, make_optimizer=make_optimizer)), schedule
+            own = replace(classifier, training=replace(classifier.training, make_optimizer=make_optimizer))
+            return lab.entrant(own, config.shape.schedule, config.schedule, race.epochs)
 
         values = race.compare({name: entrant(name) for name in config.only or train.OPTIMIZERS})
         return run.finish(values, draw(run.folder))

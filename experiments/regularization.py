@@ -48,6 +48,8 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=5e-3)
     rate: lab.RateOptions = lab.RateOptions(0.03)  # reached after a tenth of the steps and followed by a cosine
+    shape: lab.ShapeOptions = lab.ShapeOptions()
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(250)
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=5)
@@ -89,11 +91,12 @@ def main(config: Config) -> lab.Result:
                 for name in techniques["none"]
             },
         )
+        training, schedule = lab.scheduled(training, config.shape.schedule, config.schedule, config.training.epochs)
         trained = lab.fit(
             run,
             training,
             members,
-            lab.warmup_cosine(training.steps(config.training.epochs)),
+            schedule,
             config.training.epochs,
             population=config.population,
             title=f"{len(members)} members on {config.data.data}",

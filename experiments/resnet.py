@@ -35,6 +35,7 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions()
     update: lab.UpdateOptions = lab.UpdateOptions()
     rate: lab.RangeTestOptions = lab.RangeTestOptions()
+    shape: lab.ShapeOptions = lab.ShapeOptions()
     schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions()
     averaging: lab.AveragingOptions = lab.AveragingOptions()
@@ -93,8 +94,8 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
         )
         training, epochs = classifier.training, config.training.epochs
         population = lab.population_of(config.population, config.grid, config.layout)
-        schedule = lab.warmup_cosine(training.steps(epochs), config.schedule)
-        peak, figures = choose_rate(run, training, config)
+        training, schedule = lab.scheduled(training, config.shape.schedule, config.schedule, epochs)
+        peak, figures = choose_rate(run, classifier.training, config)
 
         trained = lab.fit(
             run,
@@ -118,6 +119,11 @@ def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[f
 
     Of a grid, every member has its own.
     """
+    if config.rate.learning_rate is not None and config.grid.learning_rate is not None:
+        raise InputError(
+            f"learning_rate is {config.rate.learning_rate} and population.learning_rate {config.grid.learning_rate}; "
+            "give one of them."
+        )
     if config.rate.learning_rate is not None:
         return config.rate.learning_rate, {}
     if config.grid.learning_rate is not None:

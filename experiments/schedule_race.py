@@ -8,39 +8,15 @@ shows the schedules, as the slide does. race.csv has the numbers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-from .. import lab, plots, schedules, train
-
-
-def named(total: int, epoch: int) -> dict[str, Callable[[Any], optax.Schedule]]:
-    """Name -> (peak rate -> schedule) for a run of `total` steps, `epoch` of them an epoch."""
-    warm = max(1, total // 10)
-    return {
-        "constant": schedules.constant,
-        "step": lambda peak: schedules.step_decay(peak, 0.1, max(1, total // 3)),
-        "exponential": lambda peak: schedules.exponential_decay(peak, 0.02 ** (epoch / total), epoch, staircase=True),
-        "linear": lambda peak: schedules.linear_decay(peak, total),
-        "cosine": lambda peak: schedules.cosine_decay(peak, total),
-        "warmup_linear": lambda peak: schedules.warmup(schedules.linear_decay(peak, total - warm), warm),
-        "warmup_cosine": lambda peak: schedules.warmup_cosine(peak, warm, total),
-        "cosine_restarts": lambda peak: schedules.cosine_restarts(peak, -(-total // 7), 2),
-        "triangular": lambda peak: schedules.triangular(0.0, peak, max(1, total // 6)),
-        "triangular2": lambda peak: schedules.triangular2(0.0, peak, max(1, total // 6)),
-        "one_cycle": lambda peak: schedules.one_cycle(peak, max(1, int(0.3 * total)), total),
-        "inverse_time": lambda peak: schedules.inverse_time(peak, max(1, total // 20)),
-        "inverse_sqrt": lambda peak: schedules.inverse_sqrt(peak, max(1, total // 20)),
-    }
-
-
-SCHEDULES = (*named(1, 1), "plateau")
+from .. import lab, plots
 
 
 @dataclass(frozen=True)
@@ -67,7 +43,7 @@ class Config:
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=4)
     grid: lab.GridOptions = lab.GridOptions("2**-8:2**-1")
-    only: Annotated[tuple[str, ...], lab.Choice("schedule", SCHEDULES)] = ()
+    only: Annotated[tuple[str, ...], lab.Choice("schedule", lab.SCHEDULE_NAMES)] = ()
     """Names of the schedules that race, such as constant cosine; by default all."""
 
 
@@ -103,13 +79,9 @@ def main(config: Config) -> lab.Result:
             return run.result
         race = lab.Race(run, lab.load(config.data, "test"), config.training.epochs, config.population, config.grid)
         classifier = make_classifier(config)
-        steps = classifier.training.steps(1)
-        entrants = {
-            name: (classifier, lambda hyper, make=make: make(hyper["learning_rate"]))
-            for name, make in named(race.epochs * steps, steps).items()
-        }
-        entrants["plateau"] = slowed_on_plateaus(classifier, steps), entrants["constant"][1]
-        values = race.compare({name: entrants[name] for name in config.only or entrants})
+        names = config.only or lab.SCHEDULE_NAMES
+        entrants = {name: lab.entrant(classifier, name, lab.ScheduleOptions(), race.epochs) for name in names}
+        values = race.compare(entrants)
         return run.finish(values, draw(run.folder))
 
 
@@ -132,24 +104,14 @@ def make_classifier(config: Config) -> lab.Classifier:
     )
 
 
-def slowed_on_plateaus(classifier: lab.Classifier, steps: int) -> lab.Classifier:
-    """A classifier whose optimizer slows down where the loss of an epoch no longer falls.
-
-    It is the one schedule that depends on more than the step: the rate is constant, and the optimizer's state has the
-    factor.
-    """
-    inner = classifier.training.make_optimizer
-
-    def make_optimizer(learning_rate, hyper):
-        return train.reduce_on_plateau(inner(learning_rate, hyper), factor=0.3, patience=1, accumulation_size=steps)
-
-    return replace(classifier, training=replace(classifier.training, make_optimizer=make_optimizer))
-
-
 def draw(folder: Path) -> dict[str, Figure]:
     """The figures, from the tables alone; the gallery from the formulas."""
     steps = np.arange(600)
-    rates = {name: np.asarray(make(1.0)(steps)) for name, make in named(600, 50).items()}
+    rates = {
+        name: np.asarray(lab.schedule_of(name, lab.ScheduleOptions(), 600, 50)({"learning_rate": 1.0})(steps))
+        for name in lab.SCHEDULE_NAMES
+        if name != "plateau"  # it depends on more than the step
+    }
     return lab.draw_race(folder) | {"gallery": plots.gallery(steps, rates)}
 
 

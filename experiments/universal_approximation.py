@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from .. import lab, metrics, models, plots, schedules, train
+from .. import lab, metrics, models, plots, train
 from ..errors import InputError
 
 TARGETS: dict[str, Callable[[Any], Any]] = {
@@ -38,15 +38,17 @@ class Config:
     run: lab.RunOptions = lab.RunOptions()
     random: lab.RandomOptions = lab.RandomOptions()
     rate: lab.RateOptions = lab.RateOptions(0.02)
+    shape: lab.ShapeOptions = lab.ShapeOptions("cosine")
+    schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     target: Annotated[str, lab.Choice("target", TARGETS)] = "waves"
     """Name of the function that is fitted."""
-    widths: Annotated[tuple[int, ...], lab.COUNT] = (1, 2, 4, 8, 16, 32, 64)
+    widths: Annotated[tuple[int, ...], lab.at_least(1, 65_536)] = (1, 2, 4, 8, 16, 32, 64)
     """Numbers of hidden units."""
     points: Annotated[int, lab.at_least(2)] = 257
     """Number of points of the training grid."""
     steps: Annotated[int, lab.COUNT] = 6000
     """Number of Adam's steps."""
-    seeds: Annotated[int, lab.COUNT] = 8
+    seeds: Annotated[int, lab.at_least(1, 10_000)] = 8
     """Number of networks of each width, with seeds counted up from --seed."""
 
     @property
@@ -70,6 +72,10 @@ def main(config: Config) -> lab.Result:
             return run.result
         if not config.widths:
             raise InputError("There is no width to fit; give --widths 1 4 16.")
+        if config.shape.schedule == "plateau":
+            raise InputError("The schedule plateau watches epochs, and there are none here.")
+        if list(config.widths) != sorted(set(config.widths)):
+            raise InputError(f"widths are {config.widths}; give each once, the smallest first.")
         target = TARGETS[config.target]
         grid, fine = np.linspace(-1, 1, config.points), np.linspace(-1, 1, 2 * config.points - 1)
         errors, fits = [], []
@@ -77,16 +83,23 @@ def main(config: Config) -> lab.Result:
             run.journal.say(f"width {width}: {config.seeds} networks, {config.steps} steps …")
             on_grid, on_fine = fit(config, width, grid, target(grid), fine)
             worst = np.abs(on_fine - target(fine)).max(1)
-            best = int(np.argmin(np.abs(on_grid - target(grid)).max(1)))
+            trained = np.abs(on_grid - target(grid)).max(1)
+            gone = ~(np.isfinite(trained) & np.isfinite(worst))
+            if gone.any():
+                raise train.Diverged(
+                    f"{gone.sum()} of {config.seeds} networks of width {width} diverged; give a lower --learning-rate."
+                )
+            best = int(np.argmin(trained))
             errors += [(width, config.random.seed + i, error, int(i == best)) for i, error in enumerate(worst.tolist())]
             fits += [(width, *row) for row in zip(fine, target(fine), on_fine[best], strict=True)]
         lab.write_csv(run.folder / "errors.csv", ("width", "seed", "largest_error", "chosen"), errors)
         lab.write_csv(run.folder / "fits.csv", ("width", "x", "target", "network"), fits)
         chosen = np.array([(width, error) for width, _, error, best in errors if best])
-        ratio = float(chosen[-1, 1] / chosen[0, 1])
-        claims = [lab.Claim("largest error, widest network over narrowest", ratio, "< 0.1", ratio < 0.1)]
+        claims = []
         values = {f"largest_error_width_{int(width)}": error for width, error in chosen}
         if len(chosen) > 1:
+            ratio = float(chosen[-1, 1] / chosen[0, 1])
+            claims.append(lab.Claim("largest error, widest network over narrowest", ratio, "< 0.1", ratio < 0.1))
             values["slope"] = metrics.loglog_slope(*chosen.T)
             claims.append(lab.Claim("slope of the error over width", values["slope"], "< 0", values["slope"] < 0))
         return run.finish(values, draw(run.folder), claims)
@@ -95,7 +108,8 @@ def main(config: Config) -> lab.Result:
 def fit(config: Config, width: int, x: np.ndarray, y: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([seeds, len(x)], [seeds, len(fine)]): what the networks of a width answer after training."""
     model = models.create("mlp", num_classes=1, hidden=(width,), activation=nn.tanh)
-    schedule = schedules.cosine_decay(config.rate.learning_rate, config.steps)
+    rates = lab.schedule_of(config.shape.schedule, config.schedule, config.steps, max(1, config.steps // 100))
+    schedule = rates({"learning_rate": config.rate.learning_rate})
     inputs, targets = jnp.asarray(x, jnp.float32)[:, None], jnp.asarray(y, jnp.float32)
 
     def one(key):

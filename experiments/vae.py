@@ -52,6 +52,7 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adam")
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.0)
     rate: lab.RateOptions = lab.RateOptions()
+    shape: lab.ShapeOptions = lab.ShapeOptions()
     schedule: lab.ScheduleOptions = lab.ScheduleOptions(warmup_fraction=0.05)
     training: lab.TrainingOptions = lab.TrainingOptions(150)
     averaging: lab.AveragingOptions = lab.AveragingOptions()
@@ -107,6 +108,7 @@ def main(config: Config) -> lab.Result:
             training,
             lambda variables: generate(variables, 20),
             rate=config.rate,
+            shape=config.shape.schedule,
             schedule=config.schedule,
             length=config.training,
             averaging=config.averaging,

@@ -51,6 +51,7 @@ class Config:
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adam")
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.0)
     rate: lab.RateOptions = lab.RateOptions()
+    shape: lab.ShapeOptions = lab.ShapeOptions()
     schedule: lab.ScheduleOptions = lab.ScheduleOptions(warmup_fraction=0.05)
     training: lab.TrainingOptions = lab.TrainingOptions(500)
     averaging: lab.AveragingOptions = lab.AveragingOptions()
@@ -102,6 +103,7 @@ def main(config: Config) -> lab.Result:
             training,
             lambda variables: reconstruct(variables, shown)[1],
             rate=config.rate,
+            shape=config.shape.schedule,
             schedule=config.schedule,
             length=config.training,
             averaging=config.averaging,

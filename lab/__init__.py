@@ -32,15 +32,17 @@ if TYPE_CHECKING:
         views,
         voting_views,
     )
-    from .classifier import Classifier, classification, more_accurate, named_model, range_test
+    from .classifier import Classifier, classification, more_accurate, named_model
     from .cli import command, experiments, parse
     from .config import Option, check, flatten, options_of, override, read_config, read_json, to_json
+    from .finder import FoundRate, lr_find
     from .folder import read_result, run_folder, write_json
     from .generation import draw_curves, draw_stages, stages, stages_of, train_in_stages
     from .grids import parse_grid
     from .judge import Judge, prepare_judge, train_judge
     from .options import (
         NO_GRID,
+        SCHEDULE_NAMES,
         AccumulationOptions,
         AveragingOptions,
         BatchOptions,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         LayoutOptions,
         LossOptions,
         ModelOptions,
+        OptimizerName,
         OptimizerOptions,
         PrecisionOptions,
         RandomOptions,
@@ -58,11 +61,13 @@ if TYPE_CHECKING:
         RateOptions,
         ScheduleOptions,
         SeedsOptions,
+        ShapeOptions,
         StoppingOptions,
         TrainingOptions,
         UpdateOptions,
     )
-    from .race import Race, draw_race
+    from .race import Race, draw_race, entrant
+    from .rates import check_range, range_test, schedule_of, scheduled
     from .reporting import curves, draw_predictions, report_classifier
     from .run import Claim, Result, Run, RunOptions, open_run, save_figures
     from .tables import read_csv, write_csv
@@ -99,6 +104,7 @@ __all__ = [
     "NO_GRID",
     "POSITIVE",
     "PROPER_FRACTION",
+    "SCHEDULE_NAMES",
     "SEED",
     "AccumulationOptions",
     "AugmentationOptions",
@@ -109,6 +115,7 @@ __all__ = [
     "Classifier",
     "DataOptions",
     "DropOptions",
+    "FoundRate",
     "Grid",
     "GridOptions",
     "Judge",
@@ -117,6 +124,7 @@ __all__ = [
     "LossOptions",
     "MixingOptions",
     "ModelOptions",
+    "OptimizerName",
     "OptimizerOptions",
     "Option",
     "PrecisionOptions",
@@ -129,6 +137,7 @@ __all__ = [
     "RunOptions",
     "ScheduleOptions",
     "SeedsOptions",
+    "ShapeOptions",
     "Start",
     "StoppingOptions",
     "Trained",
@@ -142,6 +151,7 @@ __all__ = [
     "between_pairs",
     "check",
     "check_hyper",
+    "check_range",
     "classification",
     "command",
     "curves",
@@ -149,6 +159,7 @@ __all__ = [
     "draw_predictions",
     "draw_race",
     "draw_stages",
+    "entrant",
     "experiments",
     "fit",
     "flatten",
@@ -156,6 +167,7 @@ __all__ = [
     "in_batches",
     "load",
     "load_arrays",
+    "lr_find",
     "make_augmentation",
     "make_optimizer",
     "make_training",
@@ -179,6 +191,8 @@ __all__ = [
     "run_folder",
     "save_arrays",
     "save_figures",
+    "schedule_of",
+    "scheduled",
     "stages",
     "stages_of",
     "to_json",
@@ -196,19 +210,22 @@ __all__ = [
 _MODULES = {
     "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
     "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
-    "classifier": "Classifier classification more_accurate named_model range_test",
+    "classifier": "Classifier classification more_accurate named_model",
     "cli": "command experiments parse",
     "config": "Option check flatten options_of override read_config read_json to_json",
+    "finder": "FoundRate lr_find",
     "folder": "read_result run_folder write_json",
     "generation": "draw_curves draw_stages stages stages_of train_in_stages",
     "grids": "parse_grid",
     "judge": "Judge prepare_judge train_judge",
     "options": """
-        NO_GRID AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions JudgeOptions
-        LayoutOptions LossOptions ModelOptions OptimizerOptions PrecisionOptions RandomOptions RangeTestOptions
-        RateOptions ScheduleOptions SeedsOptions StoppingOptions TrainingOptions UpdateOptions
+        NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
+        JudgeOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions PrecisionOptions
+        RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
+        TrainingOptions UpdateOptions
     """,
-    "race": "Race draw_race",
+    "race": "Race draw_race entrant",
+    "rates": "check_range range_test schedule_of scheduled",
     "reporting": "curves draw_predictions report_classifier",
     "run": "Claim Result Run RunOptions open_run save_figures",
     "tables": "read_csv write_csv",

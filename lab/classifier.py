@@ -1,4 +1,4 @@
-"""Image classifiers as a `Training`, their range test, and what they predict of a split.
+"""Image classifiers as a `Training`, and what they predict of a split.
 
 classifier = classification(
     data=config.data, model=config.model.model, batch=config.batch, optimizer=config.optimizer, update=config.update
@@ -8,7 +8,6 @@ trained = fit(run, classifier.training, classifier.training.members(0.1), schedu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import metrics, models, schedules, tasks, train
+from .. import metrics, models, tasks, train
 from ..data import Source, augment, moments
 from ..errors import InputError
 from .arrays import EVALUATION_BATCH
@@ -30,12 +29,8 @@ from .options import (
     DropOptions,
     LayoutOptions,
     OptimizerOptions,
-    RangeTestOptions,
-    SeedsOptions,
     UpdateOptions,
 )
-from .run import Run
-from .tables import write_csv
 from .training import Training, load, make_training
 
 
@@ -138,47 +133,6 @@ def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axi
         raise InputError(f"{name} is a {role} and does not classify; choose one of models.names(role='classifier').")
     model = models.create(name, num_classes=num_classes, dtype=jnp.dtype(dtype), **given)
     return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
-
-
-def range_test(
-    run: Run,
-    training: Training,
-    options: RangeTestOptions,
-    population: SeedsOptions = SeedsOptions(),
-) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a learning-rate range test, or reads what an earlier start of the same run measured (range_test.csv).
-
-    Args:
-      run: open; shows the progress.
-      training: what is trained; the state that the test trains is thrown away.
-      options: the range, and how slowly the rate grows through it: by 10^(1/steps_per_decade) a step. It is given in
-        steps per decade, so that moving an end of the range does not change what is measured in between.
-      population: number of seeds.
-    Returns: (rates [n], losses [n, seeds]).
-    Raises: InputError if the range is empty.
-    """
-    lowest, highest = options.range_lowest, options.range_highest
-    if not 0 < lowest < highest < math.inf:
-        raise InputError(f"The swept range is {lowest} to {highest}; wanted: 0 < range_lowest < range_highest.")
-    file = run.folder / "range_test.csv"
-    if not file.exists():
-        steps = 1 + round(options.range_steps_per_decade * math.log10(highest / lowest))
-        rate = schedules.exponential_sweep(lowest, highest, steps)
-        members = training.members(lowest, population)
-        start = training.start(
-            members,
-            lambda hyper: rate,
-            steps,
-            population=population if len(members) > 1 else None,
-            file=file.with_suffix(".json"),
-        )
-        run.introduce(start.num_parameters)
-        placed, journal = start.layout.place_state(start.state), train.Journal(console=run.console)
-        losses = train.sweep(placed, start.feed, steps=steps, journal=journal).reshape(-1, len(members))
-        names = ("learning_rate", *(f"loss_seed{seed}" for seed in members.seeds))
-        write_csv(file, names, np.column_stack([rate(np.arange(len(losses))), losses]))
-    measured = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
-    return measured[:, 0], measured[:, 1:]
 
 
 def more_accurate(validation: Mapping[str, Any]) -> tuple[Any, ...]:

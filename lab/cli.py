@@ -146,6 +146,7 @@ def parse(
         base = presets[preset]
 
     known = configs.options_of(base)
+    _refuse_both([option.name for option in known], arguments)
     parsed: Any = tyro.cli(
         _command_line(config.__name__, known, presets, has_runs),
         prog=program or f"etude {experiment}",
@@ -291,6 +292,15 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
         elif argument.startswith(f"{flag}="):
             found = argument.removeprefix(f"{flag}=")
     return found
+
+
+def _refuse_both(names: Sequence[str], arguments: Sequence[str]) -> None:
+    """Raises InputError if a hyperparameter and a population's grid of it are given: the grid would win silently."""
+    flags = {argument.split("=", 1)[0].replace("_", "-") for argument in arguments}
+    for name in names:
+        alone, several = (f"--{each.replace('_', '-')}" for each in (name, f"population.{name}"))
+        if f"population.{name}" in names and {alone, several} <= flags:
+            raise InputError(f"{alone} and {several} are both given, and every member takes its own; give one of them.")
 
 
 def _parts(config: Any) -> Iterator[Any]:

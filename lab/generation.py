@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from .. import plots, tasks
 from .arrays import load_arrays, save_arrays
 from .options import AveragingOptions, GridOptions, RateOptions, ScheduleOptions, SeedsOptions, TrainingOptions
+from .rates import scheduled
 from .run import Run
 from .trained import Trained, fit
-from .training import Training, population_of, warmup_cosine
+from .training import Training, population_of
 
 
 def train_in_stages(
@@ -23,6 +24,7 @@ def train_in_stages(
     *,
     rate: RateOptions,
     schedule: ScheduleOptions,
+    shape: str = "warmup_cosine",
     length: TrainingOptions,
     averaging: AveragingOptions,
     population: SeedsOptions,
@@ -37,6 +39,7 @@ def train_in_stages(
       training: what is trained.
       show: variables -> images uint8 [n, …]; those of an earlier start are not made again.
       rate, schedule, length, averaging: groups of options.
+      shape: name of the schedule.
       population, grid: who trains.
       better: same as `train.fit`; None keeps the last variables and validates nothing.
       title: title of the progress bar.
@@ -45,6 +48,7 @@ def train_in_stages(
     (run.folder / "stages").mkdir(exist_ok=True)
     epochs, members = length.epochs, training.members(rate.learning_rate, population, grid)
     first, *later = stages_of(epochs)
+    training, make_schedule = scheduled(training, shape, schedule, epochs)
 
     def file(epoch: int) -> Path:
         return run.folder / "stages" / f"{epoch}.npz"
@@ -59,7 +63,7 @@ def train_in_stages(
         run,
         training,
         members,
-        warmup_cosine(training.steps(epochs), schedule),
+        make_schedule,
         epochs,
         population=population_of(population, grid),
         better=better,

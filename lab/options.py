@@ -12,10 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from .. import train
+from .. import schedules, train
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
 Feed = Literal["auto", "resident", "stream"]
+SCHEDULE_NAMES = (*schedules.SCHEDULES, "warmup_linear", "warmup_cosine", "plateau")
+
+
+@dataclass(frozen=True, eq=False)  # types hash their notes
+class OptimizerName(Choice):
+    """A name of our table, or of one of optax's."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises InputError if a name, or one of several, is in none of the tables."""
+        del name
+        for each in value if isinstance(value, tuple) else (value,):
+            train.optimizer_named(each)
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class DataOptions:
     """Data set: digits (embedded), tfds:<name> (prepared by TensorFlow Datasets) or folder:<path>."""
     data_dir: Path | None = None
     """Folder of prepared TensorFlow data sets; by default the one that TensorFlow Datasets uses."""
-    image_size: Annotated[int | None, COUNT] = None
+    image_size: Annotated[int | None, at_least(1, 8192)] = None
     """Side in pixels to which images are resized and cropped; needed where the images of a set differ in size."""
 
 
@@ -107,8 +119,8 @@ class OptimizerOptions:
 
     TITLE: ClassVar[str] = "optimizer"
 
-    optimizer: Annotated[str, Choice("optimizer", train.OPTIMIZERS)] = "nesterov"
-    """Name of the optimizer; sgd is without momentum."""
+    optimizer: Annotated[str, OptimizerName("optimizer", train.OPTIMIZERS)] = "nesterov"
+    """Name of the optimizer, or optax:NAME for any of optax's, such as optax:lion; sgd is without momentum."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,8 @@ class UpdateOptions:
     TITLE: ClassVar[str] = "optimizer"
 
     momentum: Annotated[float, PROPER_FRACTION] = 0.9
-    """Momentum of momentum, nesterov and shampoo; the first moment's decay rate for adam, nadam and adamw."""
+    """Momentum of momentum, nesterov and shampoo; the first moment's decay rate for adam, nadam, adamw and those of
+    optax that have one; others have none."""
     weight_decay: Annotated[float, NON_NEGATIVE] = 5e-4
     """Weight decay of all parameters but biases, normalization scales, learned positions and class tokens."""
     clip_norm: Annotated[float | None, POSITIVE] = None
@@ -146,22 +159,33 @@ class RangeTestOptions:
     range_lowest: Annotated[float, POSITIVE] = 1e-4
     """Learning rate of the range test's first step."""
     range_highest: Annotated[float, POSITIVE] = 10.0
-    """Learning rate of the range test's last step."""
-    range_steps_per_decade: Annotated[int, COUNT] = 30
+    """Learning rate of the range test's last step; it goes on by itself where the loss still falls there."""
+    range_steps_per_decade: Annotated[int, at_least(1, 10_000)] = 30
     """Number of steps in which the range test raises its learning rate tenfold."""
 
 
 @dataclass(frozen=True)
+class ShapeOptions:
+    """How the learning rate changes."""
+
+    TITLE: ClassVar[str] = "schedule"
+
+    schedule: Annotated[str, Choice("schedule", SCHEDULE_NAMES)] = "warmup_cosine"
+    """Name of the schedule of the learning rate."""
+
+
+@dataclass(frozen=True)
 class ScheduleOptions:
-    """How the learning rate changes: linear warm-up, then a cosine."""
+    """How a schedule begins and ends."""
 
     TITLE: ClassVar[str] = "schedule"
     BEFORE: ClassVar[Mapping[str, Any]] = {"final_rate": 0.0}
 
-    warmup_fraction: Annotated[float, PROPER_FRACTION] = 0.1
-    """Fraction of the steps in which the learning rate rises from 0 to its peak."""
+    warmup_fraction: Annotated[float | None, PROPER_FRACTION] = None
+    """Fraction of the steps in which the learning rate rises linearly to where the schedule starts; by default 0.1 for
+    schedules named warmup_…, and 0 for the others."""
     final_rate: Annotated[float, FRACTION] = 0.0
-    """Fraction of the peak learning rate at which the cosine ends; 1 keeps the peak."""
+    """Fraction of the peak learning rate that a schedule falls to where it would fall to 0; 1 keeps the peak."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +252,7 @@ class SeedsOptions:
     PREFIX: ClassVar[str] = "population."
     TITLE: ClassVar[str] = "population"
 
-    seeds: Annotated[int, COUNT] = 1
+    seeds: Annotated[int, at_least(1, 10_000)] = 1
     """Number of seeds, counted up from --seed, that train at once."""
     chunk: Annotated[int | None, COUNT] = None
     """Largest number of members at a time on each device, under vmap, where memory is short; by default all."""

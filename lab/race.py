@@ -11,7 +11,7 @@ classifier and a schedule; whichever of the two the race is about differs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from .. import data, plots
 from ..errors import InputError
 from .classifier import Classifier, more_accurate
-from .options import GridOptions, SeedsOptions
+from .options import GridOptions, ScheduleOptions, SeedsOptions
+from .rates import scheduled
 from .run import Run
 from .tables import read_csv, write_csv
 from .trained import fit
@@ -117,6 +118,12 @@ class Race:
             )
             write_csv(part.folder / "race.csv", COLUMNS, zip(*columns, strict=True))
         return read_csv(part.folder / "race.csv")
+
+
+def entrant(classifier: Classifier, name: str, options: ScheduleOptions, epochs: int) -> tuple[Classifier, Schedule]:
+    """A classifier under the schedule of a name. Arguments: same as `scheduled`."""
+    training, schedule = scheduled(classifier.training, name, options, epochs)
+    return replace(classifier, training=training), schedule
 
 
 def draw_race(folder: Path) -> dict[str, Figure]:

@@ -12,6 +12,7 @@ table of its members.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ from .options import (
 from .valid import check_hyper
 
 CHECKING = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
+MOST_MEMBERS = 10_000
 Schedule = Callable[[Mapping[str, Any]], Any]  # hyper -> (step -> learning rate)
 
 
@@ -75,7 +77,7 @@ def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options
       update: only the largest gradient norm is read here; `hyperparameters` has the rest.
       options: arguments of the optimizer besides those that all have, such as b2.
     """
-    make = train.OPTIMIZERS[optimizer.optimizer]
+    make = train.optimizer_named(optimizer.optimizer)
 
     def of(learning_rate, hyper):
         return make(
@@ -112,10 +114,10 @@ def warmup_cosine(steps: int, options: ScheduleOptions | None = None) -> Schedul
 
     Args:
       steps: number of steps in all.
-      options: length of the warm-up and end of the cosine; None for a tenth of the steps, rounded down, and an end at
-        0.
+      options: length of the warm-up and end of the cosine; None for a tenth of the steps and an end at 0.
     """
-    warmup = steps // 10 if options is None else round(options.warmup_fraction * steps)
+    fraction = 0.1 if options is None or options.warmup_fraction is None else options.warmup_fraction
+    warmup = round(fraction * steps)
     final_rate = 0.0 if options is None else options.final_rate
 
     def of(hyper):
@@ -191,11 +193,14 @@ class Training:
         values |= {name: parse_grid(text, name.replace("_", " ")) for name, text in given.items()}
         for name, numbers in values.items():
             check_hyper(name, numbers)
+        count = math.prod(len(numbers) for numbers in values.values()) * population.seeds
+        if count > MOST_MEMBERS:
+            raise InputError(f"The population has {count} members; it can have at most {MOST_MEMBERS}.")
         return train.grid(range(self.seed, self.seed + population.seeds), values)
 
-    def state(self, members: train.Members, *, ema: bool = False) -> train.State:
-        """The state of the first member at step 0."""
-        create = train.compile_create(self.task, self.make_optimizer, ema=ema)
+    def state(self, members: train.Members, make_schedule: Schedule | None = None, *, ema: bool = False) -> train.State:
+        """The state of the first member at step 0, of a schedule that begins at the learning rate if none is given."""
+        create = train.compile_create(self.task, self.make_optimizer, make_schedule=make_schedule, ema=ema)
         return create(jax.random.key(int(members.seeds[0])), {k: v[0] for k, v in members.hyper.items()})
 
     def start(
@@ -222,13 +227,15 @@ class Training:
             self.make_step, self.task, self.make_optimizer, make_schedule, augment=self.augment, ema_decay=ema_decay
         )
         if population is None:
-            state = self.state(members, ema=ema_decay is not None)
+            state = self.state(members, make_schedule, ema=ema_decay is not None)
             step = make_step(axis_name=self.layout.axis_name, gather=self.layout.gather)
             return Start(members, state, self._feed(step, int(members.seeds[0]), self.layout), self.layout)
 
         step, state = (
             make_step(),
-            train.create_population(self.task, self.make_optimizer, members, ema=ema_decay is not None),
+            train.create_population(
+                self.task, self.make_optimizer, members, make_schedule=make_schedule, ema=ema_decay is not None
+            ),
         )
         laid_out: dict[train.Placement, Start] = {}
 

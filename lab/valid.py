@@ -30,6 +30,18 @@ class Valid:
 
 
 @dataclass(frozen=True, eq=False)  # types hash their notes
+class Between(Valid):
+    """Numbers with two ends, each of which has a message of its own."""
+
+    ends: tuple[Valid, Valid]
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises InputError if a number, or one of several, is out of range."""
+        for end in self.ends:
+            end.check(name, value)
+
+
+@dataclass(frozen=True, eq=False)  # types hash their notes
 class Grid:
     """A text that names several numbers, each in a range: see `grids.parse_grid`."""
 
@@ -63,16 +75,34 @@ class Choice:
 
 Note = Valid | Grid | Choice
 
-POSITIVE = Valid("positive and finite", lambda x: 0 < x < math.inf)
-NON_NEGATIVE = Valid("at least 0 and finite", lambda x: 0 <= x < math.inf)
+TINY, HUGE = 1.2e-38, 3.4e38  # the ends of float32, in which everything is computed
+_HELD = Valid("a number that float32 holds, of a size between 1.2e-38 and 3.4e38", lambda x: TINY <= abs(x) <= HUGE)
+POSITIVE = Between(
+    "positive and finite",
+    lambda x: TINY <= x <= HUGE,
+    (Valid("positive and finite", lambda x: 0 < x < math.inf), _HELD),
+)
+NON_NEGATIVE = Between(
+    "at least 0 and finite",
+    lambda x: 0 <= x <= HUGE,
+    (
+        Valid("at least 0 and finite", lambda x: 0 <= x < math.inf),
+        Valid("at most 3.4e38, the largest number that float32 holds", lambda x: x <= HUGE),
+    ),
+)
 PROPER_FRACTION = Valid("in [0, 1)", lambda x: 0 <= x < 1)
 FRACTION = Valid("in [0, 1]", lambda x: 0 <= x <= 1)
 SEED = Valid("at least 0 and less than 2^32", lambda x: 0 <= x < 2**32)  # jax keeps the last 32 bits of larger ones
 
 
-def at_least(lowest: int) -> Valid:
-    """Whole numbers from `lowest` on."""
-    return Valid(f"at least {lowest}", lambda x: x >= lowest)
+MOST = 10**6
+"""The largest count or size, unless an option says more or less: a slip of the finger, and not a run, lies above."""
+
+
+def at_least(lowest: int, most: int = MOST) -> Valid:
+    """Whole numbers from `lowest` to `most`. A message names the end that was missed."""
+    low, high = Valid(f"at least {lowest}", lambda x: x >= lowest), Valid(f"at most {most}", lambda x: x <= most)
+    return Between(f"at least {lowest} and at most {most}", lambda x: lowest <= x <= most, (low, high))
 
 
 COUNT = at_least(1)

@@ -12,13 +12,15 @@ from .fidelity import (
     mode_coverage,
     precision_recall,
 )
-from .range_test import RangeTest, range_test
+from .range_test import MIN_POINTS, RangeTest, blown_up, range_test
 from .voting import majority_vote, mean_vote
 
 __all__ = [
+    "MIN_POINTS",
     "ModeCoverage",
     "RangeTest",
     "accuracy",
+    "blown_up",
     "density_coverage",
     "frechet_distance",
     "frechet_distance_unbiased",

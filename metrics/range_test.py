@@ -3,13 +3,17 @@
 A range test trains once while the rate grows geometrically. At low rates the loss stays flat, then it falls, then it
 diverges. Two rates are read off: the rate of steepest descent, which the lecture picks by eye, and a rate in the basin,
 which is the suggestion. The steepest descent is not a good suggestion, because the loss at a rate depends on all rates
-before it. Its position moves with the speed of the sweep (by 2.7× between 100 and 400 steps over six decades), and lies
+before it. Its position moves with the speed of the sweep (by 1.8× between 100 and 400 steps over six decades), and lies
 a factor of 3 to 60 below the rates that train best. The end of the descent and the start of the divergence depend less
 on the speed, and in opposite ways. docs/learning_rates.md has the measurements.
 
 The whole curve is known before it is read, so it is smoothed forward and backward. An exponential average in one
 direction lags behind and would place every feature of the curve at too high a rate. All rules are relative to the drop
 and the noise of the curve itself, so they do not change if the loss is scaled or a constant is added.
+
+A curve that ends before its loss rises again says nothing about the upper end of the basin. Such a test is `open`, and
+suggests no rate: what it would suggest is the last rate of the range, a factor of 10 to 100 too low if the range ended
+within the descent.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ from ..errors import InputError
 
 MIN_POINTS = 20
 """The least number of finite losses. With fewer, a fitted line follows the noise."""
+
+RESOLUTION = 4 * float(np.finfo(np.float32).eps)
+"""A change below this share of the loss is rounding: losses are measured in float32."""
 
 EDGE = 0.1
 """The descent starts at this share of the drop and ends at 1 minus it: the usual 10 % to 90 % of a step response."""
@@ -71,6 +78,8 @@ class RangeTest:
     """The (lowest, highest) rate at which the loss is at its bottom, within a tenth of its drop."""
     suggestion: float | None
     """A rate to train with, `POSITION` of the way from the lowest to the highest rate of the basin, in log rate."""
+    open: bool
+    """Whether higher rates have to be tried: nothing of the curve says yet where the loss stops falling."""
     reason: str
     """One sentence that says how the suggestion was found, or why there is none."""
 
@@ -82,7 +91,8 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
       rates: [n], > 0, strictly ascending, about geometric (a constant factor per step).
       losses: [n], the minibatch loss at each rate. The last ones may be NaN, infinite or huge if training diverged.
       smoothing: β in [0, 1), the decay per point of the exponential average, which runs forward and backward.
-    Returns: a RangeTest. If there is no clear descent, its `suggestion` is None and its `reason` says why.
+    Returns: a RangeTest. If there is no clear descent, or the range ends within it, `suggestion` is None and `reason`
+      says why.
     Raises: InputError if the shapes differ, there are no rates, they are not positive and ascending, or β is outside
       [0, 1).
     Source: Smith 2017 (https://arxiv.org/abs/1506.01186), section 3.3. The bias correction of an average that starts at
@@ -104,13 +114,13 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
     finite = len(losses) if usable.all() else int(np.argmin(usable))
     blown = finite if finite < len(rates) else None
     if finite < MIN_POINTS:
-        reason = f"Only {finite} finite losses before the first that is not; {MIN_POINTS} are needed."
-        return _without_descent(rates, losses, [], blown, reason)
+        return _without_descent(rates, losses, [], blown, _too_few(rates, finite))
 
     values = losses[:finite]
     initial = _initial(losses, finite)
-    noise = _noise(values)
-    clear = SIGNIFICANT * noise * _attenuation(smoothing) + 1e-9 * np.max(np.abs(values[:MIN_POINTS]))
+    noise = _noise(_before_blow_up(values, initial))
+    rounding = RESOLUTION * float(np.max(np.abs(values[:MIN_POINTS])))
+    clear = max(SIGNIFICANT * noise * _attenuation(smoothing), rounding)
     diverged = _divergence(values, initial, clear)
     cut = finite if diverged is None else diverged
     diverged = blown if diverged is None else diverged
@@ -126,11 +136,61 @@ def range_test(rates: np.ndarray, losses: np.ndarray, *, smoothing: float = 0.8)
     if drop > clear:
         start, steepest = _descent(np.log(rates[: lowest + 1]), smoothed[: lowest + 1], initial)
         return _with_descent(rates, losses, smoothed, start, lowest, diverged, steepest, initial)
-    if smoothed[-1] - smoothed[lowest] > clear or diverged is not None:
-        reason = "The loss only rises from its initial level; start at a lower rate."
+    risen = diverged is not None or smoothed[-1] - initial > clear
+    if risen:
+        reason = (
+            "The loss only rises from its initial level; start at a lower rate, or raise it more slowly, in more steps "
+            "per decade."
+        )
+    elif np.ptp(values) <= rounding:
+        reason = (
+            f"The loss is {initial:.6g} at every rate up to {rates[-1]:.3g}: no step changes it. Either all rates are "
+            "too low, or no gradient reaches the parameters."
+        )
     else:
-        reason = f"The loss falls by {max(drop, 0):.3g}, which its noise of {noise:.3g} could explain."
-    return _without_descent(rates, losses, smoothed, diverged, reason)
+        reason = (
+            f"The loss is flat up to a rate of {rates[-1]:.3g}: it falls by {max(drop, 0):.3g}, which its noise of "
+            f"{noise:.3g} from step to step could explain. Go on to higher rates; if those are flat too, take larger "
+            "batches or more steps per decade."
+        )
+    return _without_descent(rates, losses, smoothed, diverged, reason, ended=risen)
+
+
+def blown_up(losses: np.ndarray, *, window: int = 10, factor: float = 4.0) -> bool:
+    """Whether a range test that is under way need not go on: the loss has left everything that it came from.
+
+    Args:
+      losses: [n], the minibatch losses so far.
+      window: number of losses that are averaged.
+      factor: the test has blown up once the mean of the last losses exceeds that of the first ones by this multiple of
+        the fall so far or, as long as nothing has fallen, of the noise. It is measured from the first losses and not
+        in multiples of the loss, so that it does not change if a constant is added.
+    Returns: also True if the mean of the last losses is not finite.
+
+    >>> losses = np.concatenate([np.linspace(2, 1, 50), np.linspace(1, 9, 50)])
+    >>> blown_up(losses[:80]), blown_up(losses), blown_up(losses - 100)
+    (False, True, True)
+    """
+    losses = np.asarray(losses, np.float64)
+    recent = float(np.mean(losses[-window:]))
+    if not np.isfinite(recent):
+        return True
+    if len(losses) < 2 * window:
+        return False
+    means = np.convolve(losses, np.ones(window) / window, mode="valid")
+    scale = max(means[0] - np.min(means), SIGNIFICANT * _noise(losses), RESOLUTION * float(np.max(np.abs(losses))))
+    return bool(recent > means[0] + factor * scale)
+
+
+def _too_few(rates: np.ndarray, finite: int) -> str:
+    if finite == len(rates):
+        return f"There are only {finite} losses, and {MIN_POINTS} are needed; take more steps per decade."
+    if finite == 0:
+        return f"The loss is not finite at the lowest rate, {rates[0]:.3g}, before any step: the rate is not the cause."
+    return (
+        f"Only {finite} finite losses before the first that is not, at a rate of {rates[finite]:.3g}; {MIN_POINTS} are "
+        "needed. Start at a lower rate, or take more steps per decade."
+    )
 
 
 def _initial(losses: np.ndarray, finite: int) -> float:
@@ -138,7 +198,7 @@ def _initial(losses: np.ndarray, finite: int) -> float:
     return float(np.median(losses[: max(5, finite // 10)]))
 
 
-def _without_descent(rates, losses, smoothed, diverged: int | None, reason: str) -> RangeTest:
+def _without_descent(rates, losses, smoothed, diverged: int | None, reason: str, *, ended: bool = True) -> RangeTest:
     divergence = None if diverged is None else float(rates[diverged])
     return RangeTest(
         rates,
@@ -150,6 +210,7 @@ def _without_descent(rates, losses, smoothed, diverged: int | None, reason: str)
         steepest=None,
         basin=None,
         suggestion=None,
+        open=not ended,
         reason=reason,
     )
 
@@ -158,6 +219,14 @@ def _with_descent(
     rates, losses, smoothed, start: int, lowest: int, diverged: int | None, steepest: int, initial: float
 ) -> RangeTest:
     low, high = _basin(rates, losses, initial)
+    is_open = diverged is None and high == rates[-1]
+    if is_open:
+        reason = (
+            f"The loss does not rise again up to {rates[-1]:.3g}, the end of the range; it is near its lowest from "
+            f"{low:.2g} on. Go on to higher rates."
+        )
+    else:
+        reason = f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom."
     return RangeTest(
         rates,
         losses,
@@ -167,8 +236,9 @@ def _with_descent(
         divergence=None if diverged is None else float(rates[diverged]),
         steepest=float(rates[steepest]),
         basin=(low, high),
-        suggestion=float(low ** (1 - POSITION) * high**POSITION),
-        reason=f"Among the rates at which the smoothed loss is within {BASIN:.0%} of its drop from the bottom.",
+        suggestion=None if is_open else float(low ** (1 - POSITION) * high**POSITION),
+        open=is_open,
+        reason=reason,
     )
 
 
@@ -217,6 +287,13 @@ def _noise(values: np.ndarray) -> float:
     return float(np.median(np.nan_to_num(bends, nan=np.inf))) / 0.6745
 
 
+def _before_blow_up(values: np.ndarray, initial: float) -> np.ndarray:
+    """The losses before they first exceed the initial one by 4 times the drop: jumps behind that are no noise."""
+    typical = _median5(values)
+    above = np.flatnonzero(typical > initial + 4 * (initial - np.min(typical)))
+    return values[: max(MIN_POINTS, above[0])] if len(above) else values
+
+
 def _attenuation(decay: float) -> float:
     """Standard deviation of unit white noise after an average with weights ∝ decay^|k|."""
     weights = decay ** np.abs(np.arange(-500, 501))
@@ -227,8 +304,10 @@ def _divergence(values: np.ndarray, initial: float, clear: float) -> int | None:
     """Index where the loss, past its lowest running median, has risen again by `DIVERGED` of the drop, or None."""
     typical = _median5(values)
     lowest = int(np.argmin(typical))
-    rise = max(DIVERGED * (initial - typical[lowest]), 2 * clear)
-    above = np.flatnonzero(typical[lowest:] > typical[lowest] + rise)
+    drop = initial - typical[lowest]
+    # Without a drop worth the name, the lowest of many noisy values is no level to rise from.
+    level = typical[lowest] + max(DIVERGED * drop, 2 * clear) if drop > 2 * clear else initial + 2 * clear
+    above = np.flatnonzero(typical[lowest:] > level)
     return lowest + int(above[0]) if len(above) else None
 
 

@@ -98,9 +98,10 @@ def grid_search(rates: np.ndarray, values: np.ndarray, chosen: float, *, ylabel:
       values: Results [n, seeds]; NaN where a member diverged, which is marked at the upper edge.
       chosen: The rate to mark.
       ylabel: Name of the values.
-      log: Whether the vertical axis is logarithmic.
+      log: Whether the vertical axis is logarithmic, if all values are positive.
     """
     with figure(5, 3.2) as fig:
+        log = log and bool((values[np.isfinite(values)] > 0).all())  # a loss may be negative
         axes = fig.add_subplot(xscale="log", yscale="log" if log else "linear", xlabel="learning rate", ylabel=ylabel)
         whole = np.isfinite(values).all(1)
         axes.fill_between(

@@ -15,11 +15,13 @@ from .decay import (
     milestone_decay,
     step_decay,
 )
+from .named import SCHEDULES
 from .sums import Summability, partial_sums, summability
 from .sweep import exponential_sweep
 from .warmup import warmup, warmup_cosine
 
 __all__ = [
+    "SCHEDULES",
     "Summability",
     "constant",
     "cosine_decay",

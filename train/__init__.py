@@ -19,6 +19,7 @@ from .game import make_game_step, players
 from .journal import Journal, read_journal
 from .layout import AXIS, LAYOUTS, Layout, check_batch_size, make_layout
 from .loop import Diverged, Fitted, Stopped, check_counts, fit
+from .of_optax import optax_optimizers, optimizer_named
 from .optimizers import (
     OPTIMIZERS,
     MakeOptimizer,
@@ -27,12 +28,12 @@ from .optimizers import (
     adamw,
     decay_mask,
     newton_cg,
-    reduce_on_plateau,
     rmsprop,
     sgd,
     shampoo,
 )
 from .placement import MODES, Placement, fastest_placement, placement
+from .plateau import reduce_on_plateau
 from .population import Members, create_population, grid, member, population_layout
 from .state import State, compile_create, create_state
 from .step import Step, check_ema_decay, make_step
@@ -79,6 +80,8 @@ __all__ = [
     "map_examples",
     "member",
     "newton_cg",
+    "optax_optimizers",
+    "optimizer_named",
     "placement",
     "players",
     "population_layout",

@@ -13,6 +13,7 @@ import optax
 from ..errors import InputError
 from ..tasks import DISCRIMINATOR, GENERATOR, Batch, Game, Mean
 from .optimizers import Hyper, MakeOptimizer
+from .plateau import at_rate
 from .state import State
 from .step import Metrics, Step, check_ema_decay, cut, divided, moving_average
 
@@ -37,6 +38,8 @@ def players(make_generator_optimizer: MakeOptimizer, make_discriminator_optimize
             DISCRIMINATOR: optax.with_extra_args_support(make_discriminator_optimizer(ratio * learning_rate, hyper)),
         }
 
+        rates = {GENERATOR: learning_rate, DISCRIMINATOR: ratio * learning_rate}
+
         def init(params):
             return {player: optimizer.init(params[player]) for player, optimizer in optimizers.items()}
 
@@ -44,7 +47,8 @@ def players(make_generator_optimizer: MakeOptimizer, make_discriminator_optimize
             updates, state = dict(updates), dict(state)
             for player, gradients in updates.items():
                 own = None if params is None else params[player]
-                updates[player], state[player] = optimizers[player].update(gradients, state[player], own, **extra)
+                before = at_rate(state[player], rates[player])
+                updates[player], state[player] = optimizers[player].update(gradients, before, own, **extra)
             return updates, state
 
         return optax.GradientTransformationExtraArgs(init, update)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from ..errors import InputError
@@ -43,6 +42,7 @@ def sgd(
     Returns: the optax transformation.
     Raises: InputError if `clip_norm` is not positive.
 
+    >>> import jax.numpy as jnp
     >>> optimizer, params = sgd(0.1, momentum=0.0, weight_decay=0.5), {"kernel": jnp.array(2.0), "bias": jnp.array(2.0)}
     >>> gradients = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
     >>> updates, _ = optimizer.update(gradients, optimizer.init(params), params)
@@ -50,7 +50,7 @@ def sgd(
     -0.2 -0.1
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.trace(decay=momentum, nesterov=nesterov),
         optax.scale_by_learning_rate(learning_rate),
@@ -79,7 +79,7 @@ def adamw(
     Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(learning_rate),
@@ -106,7 +106,7 @@ def adagrad(
     Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_rss(initial_accumulator_value, eps),  # pyright: ignore[reportArgumentType]
         optax.scale_by_learning_rate(learning_rate),
@@ -133,7 +133,7 @@ def rmsprop(
     Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_rms(decay, eps, eps_in_sqrt=False),  # pyright: ignore[reportArgumentType]
         optax.scale_by_learning_rate(learning_rate),
@@ -165,7 +165,7 @@ def adam(
     Raises: InputError if `clip_norm` is not positive.
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps, nesterov=nesterov),
         optax.scale_by_learning_rate(learning_rate),
@@ -201,7 +201,7 @@ def newton_cg(
             weight_decay=weight_decay,
             decay_mask=decay_mask,
         ),
-        _clip(clip_norm),
+        clip(clip_norm),
         optax.scale_by_learning_rate(learning_rate),
     )
 
@@ -232,7 +232,7 @@ def shampoo(
     Raises: InputError if `clip_norm`, `block_size` or `update_every` is not positive.
     """
     return optax.chain(
-        _clip(clip_norm),
+        clip(clip_norm),
         second_order.scale_by_shampoo(b2=b2, eps=eps, block_size=block_size, update_every=update_every),
         optax.trace(decay=momentum),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
@@ -255,65 +255,6 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 """name -> (learning rate, momentum, weight_decay, clip_norm) -> transformation.
 
 For Adam and its variants `momentum` is the decay of the first moment. Optimizers without momentum ignore it."""
-
-
-IMPROVEMENT = 1e-4  # a fall of the loss counts from this share on, as by default in optax and in PyTorch
-
-
-def reduce_on_plateau(
-    optimizer: optax.GradientTransformation,
-    *,
-    factor: float = 0.1,
-    patience: int = 3,
-    accumulation_size: int = 1,
-    cooldown: int = 0,
-    min_scale: float = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer so that its rate is multiplied by `factor` whenever the loss no longer improves.
-
-    This schedule depends on more than the step, so its state is part of the optimizer's. It watches the training loss,
-    which `make_step` passes to every optimizer, averaged over `accumulation_size` steps. An improvement is a fall by
-    more than 0.01 % of the size of the loss, whatever its sign. (By optax's own rule, a constant negative loss always
-    improves.)
-
-    Args:
-      optimizer: the optimizer to slow down.
-      factor: in (0, 1).
-      patience: number of values without improvement before the rate falls, at least 1.
-      accumulation_size: number of steps averaged into one value. With the steps of an epoch, `patience` counts epochs.
-      cooldown: number of values after a fall that are not counted.
-      min_scale: in [0, 1), lower limit of the product of all factors.
-    Returns: a transformation whose `update` needs `value=`, the loss.
-    Raises: InputError for numbers out of range, and from `update` without a value.
-    Source: `optax.contrib.reduce_on_plateau`; the lecture's "adaptive to plateaus".
-    """
-    if not 0 < factor < 1:
-        raise InputError(f"factor is {factor}; it must be greater than 0 and less than 1.")
-    for name, value, least in (
-        ("patience", patience, 1),
-        ("accumulation_size", accumulation_size, 1),
-        ("cooldown", cooldown, 0),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}; it must be at least {least}.")
-    if not 0 <= min_scale < 1:
-        raise InputError(f"min_scale is {min_scale}; it must be at least 0 and less than 1.")
-    plateau = optax.contrib.reduce_on_plateau(
-        factor, patience, rtol=IMPROVEMENT, accumulation_size=accumulation_size, cooldown=cooldown, min_scale=min_scale
-    )
-
-    def update(updates, state: Any, params=None, *, value=None, **extra):
-        if value is None:
-            raise InputError("A plateau needs a metric: call update(…, value=loss).")
-        # optax asks for less than (1 − r)·best, which is above best if best is negative. So it gets a changed best, for
-        # which this is best − r·|best|. Where nothing improved, the true best is put back.
-        best = state.best_value
-        shown = jnp.where(best < 0, best * (1 + IMPROVEMENT) / (1 - IMPROVEMENT), best)
-        after: Any
-        updates, after = plateau.update(updates, state._replace(best_value=shown), params, value=value, **extra)
-        return updates, after._replace(best_value=jnp.where(after.best_value == shown, best, after.best_value))
-
-    return optax.chain(optimizer, optax.GradientTransformationExtraArgs(plateau.init, update))
 
 
 # As in timm, these include a transformer's position embeddings and class token, which are added to activations, like
@@ -341,7 +282,8 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def _clip(clip_norm: float | None) -> optax.GradientTransformation:
+def clip(clip_norm: float | None) -> optax.GradientTransformation:
+    """Scales gradients down to this global norm; None leaves them. Raises InputError if it is not positive."""
     if clip_norm is None:
         return optax.identity()
     if clip_norm <= 0:

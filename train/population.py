@@ -20,12 +20,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ..errors import InputError
 from ..tasks import Game, Task
 from .layout import Layout
-from .optimizers import MakeOptimizer
+from .optimizers import Hyper, MakeOptimizer
 from .placement import Placement
 from .state import State, compile_create
 from .step import Step
@@ -68,7 +69,12 @@ def grid(seeds: Sequence[int], hyper: Mapping[str, Sequence[float]]) -> Members:
 
 
 def create_population(
-    task: Task | Game, make_optimizer: MakeOptimizer, members: Members, *, ema: bool = False
+    task: Task | Game,
+    make_optimizer: MakeOptimizer,
+    members: Members,
+    *,
+    make_schedule: Callable[[Hyper], optax.Schedule] | None = None,
+    ema: bool = False,
 ) -> State:
     """The stacked states at step 0; that of member i is `create_state(…, key(seeds[i]), hyper[i])`.
 
@@ -76,10 +82,11 @@ def create_population(
       task: has the initial variables.
       make_optimizer: (learning rate, hyper) -> optax transformation.
       members: seeds and hyperparameters.
+      make_schedule: same as `create_state`.
       ema: keep moving averages.
     Returns: a `State` of [members, …], on the host but for keys.
     """
-    create = compile_create(task, make_optimizer, ema=ema)
+    create = compile_create(task, make_optimizer, make_schedule=make_schedule, ema=ema)
     # One by one: batched, initializers take twice as long to compile, and a call takes less than a millisecond.
     states = [
         create(jax.random.key(int(seed)), {name: values[i] for name, values in members.hyper.items()})

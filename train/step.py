@@ -17,6 +17,7 @@ import optax
 from ..errors import InputError
 from ..tasks import Batch, Mean, Task
 from .optimizers import Hyper, MakeOptimizer
+from .plateau import at_rate, rate_factor
 from .state import State
 
 Metrics = Mapping[str, Mean]
@@ -50,7 +51,7 @@ def make_step(
       gather: the layout's `gather`, which makes sharded parameters whole. Without it, XLA's partitioner cuts layers
         along with their kernels, and gives wrong gradients of some.
     Returns: (state, batch) -> (state, metrics): {name: `Mean`}, among them `loss`, `learning_rate` (the rate of this
-      step) and `gradient_norm` (before any clipping).
+      step, with the factor of a plateau) and `gradient_norm` (before any clipping).
     Raises: InputError if `accumulate` < 1 or `ema_decay` is outside (0, 1).
     """
     if accumulate < 1:
@@ -82,11 +83,12 @@ def make_step(
         # Optimizers take the extra arguments they know. Differentiating a sum over pmap's axis would count it once per
         # replica, so there is no `value_fn` there.
         extra = {"value": loss.value, "grad": gradients, "value_fn": None if axis_name else value_fn}
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
+        before = at_rate(state.opt_state, learning_rate)
+        updates, opt_state = optimizer.update(gradients, before, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
 
         ema = moving_average(state, params, model_state, ema_decay)
-        own = {"learning_rate": learning_rate, "gradient_norm": optax.tree.norm(gradients)}
+        own = {"learning_rate": learning_rate * rate_factor(opt_state), "gradient_norm": optax.tree.norm(gradients)}
         metrics = {"loss": loss, **metrics, **{name: Mean.once(value) for name, value in own.items()}}
         state = replace(
             state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, ema=ema

@@ -6,10 +6,12 @@ none, so that the training after it is the same as without it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .. import metrics
 from ..errors import InputError
 from .feed import Feed
 from .journal import Journal
@@ -22,7 +24,7 @@ def sweep(
     feed: Feed,
     *,
     steps: int,
-    stop_factor: float = 4.0,
+    further: Callable[[np.ndarray], int] = lambda losses: 0,
     journal: Journal | None = None,
 ) -> np.ndarray:
     """Runs a range test until its last rate or until the loss diverges.
@@ -31,32 +33,30 @@ def sweep(
       placed: placed state at step 0, which is donated; of one run or of a population.
       feed: takes the steps; its step has a growing schedule, `schedules.exponential_sweep`.
       steps: number of rates.
-      stop_factor: the test stops once, for every member, the mean loss of `STEPS_PER_CALL` steps is not finite or
-        exceeds this multiple of its lowest such mean so far.
+      further: losses so far -> number of steps to go on with, asked at the end of the range; 0 ends the test.
       journal: shows the progress.
-    Returns: float32 [at most steps, *layout.shape]: the minibatch loss before each update. It ends with the first
-      losses of the divergence.
+    Returns: float32 [steps, *layout.shape]: the minibatch loss before each update. It is shorter, and ends with the
+      first losses of the divergence, if every member has blown up before (`metrics.blown_up`).
     Raises: InputError if `steps` < 1.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; it must be at least 1.")
     journal = journal or Journal()
-    losses: list[np.ndarray] = []
-    lowest: Any = np.inf
-    step = 0
-    journal.begin("range test", 0, steps)
-    try:
-        while step < steps:
-            count = min(STEPS_PER_CALL, feed.most, steps - step, feed.steps_per_epoch - step % feed.steps_per_epoch)
-            placed, read = feed.advance(placed, step, count)
-            rows = read()
-            step += count
-            losses.append(np.asarray(rows["loss"].value))
-            journal.progress(step, losses[-1][-1])
-            mean = np.mean(np.concatenate(losses)[-STEPS_PER_CALL:], axis=0)
-            if np.all(~np.isfinite(mean) | (mean > stop_factor * lowest)):
-                break
-            lowest = np.fmin(lowest, mean)
-    finally:
-        journal.end()
-    return np.concatenate(losses)
+    losses = np.empty((0,), np.float32)
+    step, left = 0, steps
+    while left:
+        journal.begin("range test", step, step + left)
+        try:
+            while left:
+                count = min(STEPS_PER_CALL, feed.most, left, feed.steps_per_epoch - step % feed.steps_per_epoch)
+                placed, read = feed.advance(placed, step, count)
+                rows = np.asarray(read()["loss"].value)
+                losses = np.concatenate([losses, rows]) if step else rows
+                step, left = step + count, left - count
+                journal.progress(step, rows[-1])
+                if all(metrics.blown_up(each, window=STEPS_PER_CALL) for each in losses.reshape(step, -1).T):
+                    return losses
+        finally:
+            journal.end()
+        left = further(losses)
+    return losses

@@ -170,6 +170,13 @@ def test_what_a_generator_that_diverged_makes_enters_no_result(name, tmp_path, c
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_network_that_diverges_is_not_among_those_that_approximate(tmp_path, capsys):
+    options = ["--widths", "4", "--steps", "600", "--seeds", "2", "--learning-rate", "1e20", "--out", str(tmp_path)]
+    assert cli.main(["universal_approximation", *options]) == cli.DIVERGED
+    assert "networks of width 4 diverged; give a lower --learning-rate" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "errors.csv").exists()
+
+
 def test_drawing_what_is_no_run_says_so(tmp_path, capsys):
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no finished run" in " ".join(capsys.readouterr().err.split())

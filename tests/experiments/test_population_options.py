@@ -1,6 +1,7 @@
 """Grids on the command line, and what a population leaves behind."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -16,7 +17,8 @@ from etude.lab import cli
         ("0.1", [0.1]),
         ("0.1, 1e-3,2**-2", [0.1, 0.001, 0.25]),
         ("2**-15:2**-1", [2.0**k for k in range(-15, 0)]),
-        ("0.1:0.5", [0.1, 0.2, 0.4]),
+        ("0.1:0.4", [0.1, 0.2, 0.4]),
+        ("-2**2,.5,2.**2", [-4.0, 0.5, 4.0]),
         ("1e-4:1:5", [1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
     ],
 )
@@ -33,10 +35,27 @@ def test_a_grid_is_a_list_doublings_or_geometric_steps(text, expected):
         ("fast", "'fast' is no number"),
         ("0.1:1:one", "whole n of at least 2"),
         ("__import__('os')", "is no number"),
+        ("1.2.3", "'1.2.3' is no number"),
+        ("0.1,,0.2", "'' is no number"),
+        ("2**99999", "'2**99999' is too large"),
+        ("10**999999", "'10**999999' is too large"),
+        ("1e999", "'1e999' is too large"),
+        ("2**-99999", "'2**-99999' is too small"),
+        ("0**-1", "'0**-1' divides by 0"),
+        ("2**1" + "0" * 50_000, "is no number"),
+        ("0.1," * 50_000, "has 200000 characters"),
+        ("0.1," * 20_000, "has 20001 numbers; a grid has at most 10000"),
+        ("0.1,0.1,0.2", "0.1 is in it twice"),
+        ("1e-4:1:1000000000", "1000000000 numbers; a grid has at most 10000"),
+        ("1:1:5", "its steps are all 1"),
+        (
+            "0.001:0.1",
+            "do not end at 0.1, but at 0.064 or 0.128. Give one of them, or a number of steps, 0.001:0.1:8",
+        ),
     ],
 )
 def test_a_bad_grid_says_what_is_wanted(text, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         lab.parse_grid(text, "rates")
 
 
@@ -49,6 +68,36 @@ def test_a_bad_grid_says_what_is_wanted(text, message):
         (["lr_grid_search", "--population.seeds", "0"], "population.seeds is 0"),
         (["lr_grid_search", "--subset", "0"], "subset is 0; it must be at least 1"),
         (["lr_grid_search", "--subset", "2000"], "subset of digits train has 1 to 1259"),
+        (["lr_range_test", "--population.weight-decay", "nonsense"], "--population.weight-decay"),
+        (["lr_range_test", "--steps-per-decade", "1"], "would have 7 steps, and needs at least 20; give at least 4"),
+        (["lr_range_test", "--highest", "1e38"], "highest at most 1e+37"),
+        (["resnet", "--range-lowest", "1", "--range-highest", "0.1"], "wanted: 0 < lowest < highest"),
+        (["lr_grid_search", "--population.seeds", "1000000000"], "population.seeds is 1000000000; it must be at most"),
+        (
+            ["lr_grid_search", "--population.learning-rate", "1e-4:1:1000", "--population.seeds", "1000"],
+            "The population has 1000000 members; it can have at most 10000",
+        ),
+        (["resnet", "--epochs", "1000000000"], "epochs is 1000000000; it must be at most 1000000"),
+        (["resnet", "--image-size", "1000000"], "image_size is 1000000; it must be at most 8192"),
+        (["resnet", "--learning-rate", "1e39"], "learning_rate is 1e+39; it must be a number that float32 holds"),
+        (["resnet", "--learning-rate", "1e-39"], "it must be a number that float32 holds"),
+        (["resnet", "--optimizer", "optax:lionn"], "Did you mean lion?"),
+        (["resnet", "--optimizer", "optax:scale_by_adam"], "There is no optimizer of optax"),
+        (["resnet", "--schedule", "cosin"], "There is no schedule 'cosin'. Did you mean cosine?"),
+        (["resnet", "--schedule", "plateau", "--final-rate", "1"], "on plateaus the rate falls"),
+        (["gan", "--schedule", "plateau"], "players of a game have none"),
+        (["universal_approximation", "--schedule", "plateau"], "there are none here"),
+        (["universal_approximation", "--widths", "4", "4"], "give each once, the smallest first"),
+        (["convergence_rate", "--l2", "10"], "l2 is 10.0; it must be at least 0 and at most 1"),
+        (["convergence_rate", "--logged", "1"], "logged is 1; it must be at least 8"),
+        (
+            ["resnet", "--learning-rate=0.5", "--population.learning-rate", "0.01,0.02"],
+            "--learning-rate and --population.learning-rate are both given",
+        ),
+        (
+            ["vae", "--weight_decay", "0.5", "--population.weight_decay", "0.01,0.02"],
+            "--weight-decay and --population.weight-decay are both given",
+        ),
         (["lr_range_test", "--population.learning-rate", "0.1"], "--population.learning-rate"),
         (["lr_range_test", "--lowest", "0"], "lowest is 0.0; it must be positive"),
         (["resnet", "--population.seeds", "2", "--parallel", "pmap"], "its layout is jit"),
@@ -125,6 +174,43 @@ def test_a_range_test_of_several_seeds_reports_their_spread(tmp_path):
     table = lab.read_csv(tmp_path / "range_test.csv")
     assert list(table) == ["learning_rate", "loss_seed0", "loss_seed1", "loss_seed2"]
     assert json.loads((tmp_path / "result.json").read_text())["claims"]
+
+
+def test_a_range_that_ends_within_the_descent_goes_on_by_itself_and_claims_nothing(tmp_path):
+    config = lab.override(lr_range_test.PRESETS["smoke"], model="mlp", steps_per_decade=20)
+    whole = lr_range_test.main(lab.override(config, out=tmp_path / "whole"))
+    short = lr_range_test.main(lab.override(config, highest=0.001, out=tmp_path / "short"))
+    assert whole.metrics["range_extended"] == 0
+    assert whole.claims
+    assert short.metrics["range_extended"] == 1
+    assert short.metrics["highest_rate"] > 0.1
+    assert not short.claims
+    assert short.metrics["suggestion"] == pytest.approx(whole.metrics["suggestion"], rel=0.5)
+    both = [lab.read_csv(tmp_path / name / "range_test.csv") for name in ("whole", "short")]
+    np.testing.assert_allclose(both[1]["learning_rate"][:80], both[0]["learning_rate"][:80], rtol=1e-5)
+    assert lr_range_test.draw(tmp_path / "short").keys() == {"range_test"}
+
+
+@pytest.mark.parametrize("name", lab.SCHEDULE_NAMES)
+def test_every_schedule_moves_in_its_first_step_whatever_its_warmup_and_its_end(name):
+    if name == "plateau":
+        return
+    steps = np.arange(40)
+
+    def rates(**options):
+        make = lab.schedule_of(name, lab.ScheduleOptions(**options), 40, 10)
+        return np.asarray(make({"learning_rate": 0.3})(steps))
+
+    for found in (rates(), rates(warmup_fraction=0.25), rates(final_rate=0.5)):
+        assert (found > 0).all()
+        assert found.max() <= 0.3 + 1e-7
+    assert rates(final_rate=0.5)[-1] >= 0.15
+    assert rates(final_rate=1.0)[-1] == pytest.approx(0.3)
+    warmed = rates(warmup_fraction=0.25)
+    np.testing.assert_allclose(warmed[:10], warmed[10] * np.arange(1, 11) / 10, rtol=1e-5)
+    if name == "warmup_cosine":
+        np.testing.assert_allclose(rates(), lab.warmup_cosine(40)({"learning_rate": 0.3})(steps), rtol=1e-5)
+        np.testing.assert_allclose(rates()[0], 0.3 / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -98,7 +98,7 @@ def test_flags_are_flat_and_change_the_preset(capsys, counting):
         "1",
         "2",
         "--seed=4",
-        "--population.learning-rate",
+        "--population.weight-decay",
         "0.1,0.2",
         "--clip_norm",
         "1",
@@ -110,7 +110,7 @@ def test_flags_are_flat_and_change_the_preset(capsys, counting):
         sizes=(1, 2),
         seed=4,
         clip_norm=1.0,
-        **{"population.learning_rate": "0.1,0.2"},
+        **{"population.weight_decay": "0.1,0.2"},
     )
     assert [expected] == counting.SEEN
     assert expected.population.seeds == 2

@@ -29,8 +29,47 @@ def test_the_steepest_descent_is_found_for_every_noise_seed(steps):
 def test_moving_the_ends_of_the_range_moves_neither_steepest_descent_nor_suggestion(low, high):
     tests = [metrics.range_test(*curve(seed, low, high)) for seed in range(8)]
     assert all(STEEPEST / 2 < test.steepest < STEEPEST * 2 for test in tests)
-    if high > 3:  # else the basin's end is not in sight
+    if high > 3:
         assert all(SUGGESTED / 2 < test.suggestion < SUGGESTED * 2 for test in tests)
+        assert not any(test.open for test in tests)
+
+
+@pytest.mark.parametrize("high", [1e-3, 0.02, 0.05, 0.3])
+def test_a_range_that_ends_before_the_loss_rises_again_suggests_nothing(high):
+    for seed in range(8):
+        test = metrics.range_test(*curve(seed, high=high))
+        assert test.open
+        assert test.suggestion is None
+        assert "higher rates" in test.reason
+
+
+@pytest.mark.parametrize("constant", [-3.0, -1.0, 100.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_nothing_that_is_read_changes_if_a_constant_is_added_or_the_loss_is_scaled(constant, scale):
+    for seed in range(4):
+        rates, losses = curve(seed)
+        losses = losses.astype(np.float32).astype(np.float64)
+        plain, moved = metrics.range_test(rates, losses), metrics.range_test(rates, scale * losses + constant)
+        for name in ("suggestion", "steepest", "descent_start", "minimum", "divergence", "basin"):
+            assert getattr(moved, name) == pytest.approx(getattr(plain, name)), name
+        ends = [[metrics.blown_up(each[:n]) for n in range(1, 151)] for each in (losses, scale * losses + constant)]
+        assert ends[0] == ends[1]
+        assert True in ends[0]
+
+
+def test_a_test_blows_up_behind_its_divergence_alone():
+    for seed in range(8):
+        rates, losses = curve(seed, high=100.0, steps=200)
+        end = next(n for n in range(1, 201) if metrics.blown_up(losses[:n]))
+        assert rates[end - 1] > metrics.range_test(rates, losses).divergence
+        noise = np.random.default_rng(seed).normal(0, 0.1, 1000)
+        assert not any(metrics.blown_up(noise[:n]) for n in range(1, 1000))
+    assert metrics.blown_up(np.array([1.0, np.nan]))
+
+
+def test_what_lies_behind_the_divergence_is_no_noise_of_the_descent():
+    rates, losses = curve(high=1e4, steps=220)
+    assert metrics.range_test(rates, np.where(rates > 30, 1e6 * np.arange(220) % 7, losses)).suggestion is not None
 
 
 @pytest.mark.parametrize("steps", [80, 150, 300])
@@ -63,11 +102,28 @@ def test_noise_without_a_descent_suggests_nothing(seed):
     test = metrics.range_test(rates, np.random.default_rng(seed).normal(2.3, 0.1, 150))
     assert test.suggestion is None
     assert "its noise" in test.reason or "only rises" in test.reason
+    assert test.open == ("its noise" in test.reason)
 
 
 def test_a_rising_loss_suggests_nothing():
     rates = np.geomspace(1e-5, 10, 150)
     assert metrics.range_test(rates, 2.3 + 0.1 * np.arange(150) / 150).suggestion is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "cause"),
+    [
+        (np.full(150, 2.3), "The loss is 2.3 at every rate up to 10: no step changes it"),
+        (np.full(150, -1e3), "no gradient reaches the parameters"),
+        (np.full(12, 2.3), "There are only 12 losses, and 20 are needed; take more steps per decade"),
+        (np.full(150, np.nan), "not finite at the lowest rate, 1e-05, before any step: the rate is not the cause"),
+        (np.r_[np.full(100, 2.3), np.full(50, np.nan)], "only rises from its initial level"),
+    ],
+)
+def test_a_curve_without_an_answer_names_the_cause(losses, cause):
+    test = metrics.range_test(np.geomspace(1e-5, 10, len(losses)), losses)
+    assert test.suggestion is None
+    assert cause in test.reason
 
 
 def test_an_immediate_divergence_suggests_nothing_and_says_why():

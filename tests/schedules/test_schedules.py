@@ -58,7 +58,7 @@ def cosine(t, init_value, total_steps, end_value):
 
 
 def warmup_cosine(t, peak_value, warmup_steps, total_steps, end_value):
-    rising = peak_value * t / max(warmup_steps, 1)
+    rising = peak_value * (t + 1) / max(warmup_steps, 1)
     return np.where(
         t < warmup_steps, rising, cosine(t - warmup_steps, peak_value, total_steps - warmup_steps, end_value)
     )
@@ -303,8 +303,17 @@ def test_rates_are_float32_and_have_the_shape_of_the_steps(name, step):
 def test_a_warmup_grows_linearly_to_where_any_schedule_starts_and_then_shifts_it(name):
     schedule = CASES[name].make(**CASES[name].example)
     plain, warmed = schedule(np.arange(300)), schedules.warmup(schedule, 50)(np.arange(300))
-    np.testing.assert_allclose(warmed[:50], plain[0] * np.arange(50) / 50, rtol=1e-6)
+    np.testing.assert_allclose(warmed[:50], plain[0] * np.arange(1, 51) / 50, rtol=1e-6)
     np.testing.assert_array_equal(warmed[50:], plain[:250])
+
+
+@pytest.mark.parametrize("total", [1, 2, 6, 7, 100])
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
+def test_no_schedule_by_name_has_a_step_that_does_nothing_or_exceeds_its_peak(name, total):
+    rates = np.asarray(schedules.SCHEDULES[name](0.3, total, max(1, total // 4))(np.arange(total)))
+    assert (rates > 0).all()
+    assert rates.max() <= 0.3 + 1e-7
+    assert schedules.warmup(schedules.SCHEDULES[name](0.3, total, 1), 10)(0) > 0
 
 
 def test_a_warmup_of_no_steps_changes_nothing():
@@ -333,7 +342,7 @@ def test_a_population_can_vary_the_warmup_of_any_schedule():
         (schedules.linear_decay(0.3, 41, 0.01), {0: 0.3, 41: 0.01, 42: 0.01, LONG: 0.01}),
         (schedules.cosine_decay(0.3, 41, 0.01), {0: 0.3, 41: 0.01, 42: 0.01, LONG: 0.01}),
         (schedules.cosine_decay(0.3, 41), {0: 0.3, 41: 0, LONG: 0}),
-        (schedules.warmup_cosine(0.3, 10, 100, 0.01), {0: 0, 1: 0.03, 10: 0.3, 100: 0.01, 1000: 0.01}),
+        (schedules.warmup_cosine(0.3, 10, 100, 0.01), {0: 0.03, 1: 0.06, 9: 0.3, 10: 0.3, 100: 0.01, 1000: 0.01}),
         (schedules.cosine_restarts(0.3, 41), {0: 0.3, 41: 0.3, 82: 0.3, 41 * 10**5: 0.3}),
         (schedules.cosine_restarts(0.3, 41, 2), {0: 0.3, 41: 0.3, 41 * 3: 0.3, 41 * 7: 0.3}),
         (schedules.triangular(0.1, 0.3, 41), {0: 0.1, 41: 0.3, 82: 0.1, 123: 0.3, 41 * 10**5: 0.1}),
@@ -425,11 +434,18 @@ def test_the_sweep_grows_by_a_constant_factor_between_its_ends(low, factor, step
             schedules.milestone_decay(0.3, 0.1, [30, 60, 200]),
             optax.piecewise_constant_schedule(0.3, {30: 0.1, 60: 0.1, 200: 0.1}),
         ),
-        (schedules.warmup(schedules.constant(0.3), 17), optax.warmup_constant_schedule(0.0, 0.3, 17)),
-        (schedules.warmup_cosine(0.3, 17, 141, 0.02), optax.warmup_cosine_decay_schedule(0.0, 0.3, 17, 141, 0.02)),
+        (schedules.warmup(schedules.constant(0.3), 17), optax.warmup_constant_schedule(0.3 / 17, 0.3, 16)),
+        (
+            schedules.warmup_cosine(0.3, 17, 141, 0.02),
+            optax.join_schedules(
+                [optax.linear_schedule(0.3 / 17, 0.3, 16), optax.cosine_decay_schedule(0.3, 124, 0.02 / 0.3)], [17]
+            ),
+        ),
         (
             schedules.warmup(schedules.exponential_decay(0.3, 0.9, 20), 17),
-            optax.warmup_exponential_decay_schedule(0.0, 0.3, 17, 20, 0.9),
+            optax.join_schedules(
+                [optax.linear_schedule(0.3 / 17, 0.3, 16), optax.exponential_decay(0.3, 20, 0.9)], [17]
+            ),
         ),
         (
             schedules.cosine_restarts(0.3, 30, 2, 0.02),

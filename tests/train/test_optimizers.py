@@ -1,5 +1,6 @@
 """First-order optimizers against their papers' formulas, written out in float64; and the plateau's rule."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from etude import train
+from etude import errors, schedules, tasks, train
 
 STEPS, RATE, MOMENTUM = 100, 0.02, 0.9
 
@@ -255,19 +256,15 @@ def test_the_rate_never_falls_below_its_least_scale_and_waits_while_it_cools_dow
     assert scales([1, 1, 1, 1, 1], factor=0.5, patience=1, cooldown=2) == [1, 0.5, 0.5, 0.5, 0.25]
 
 
-def test_negative_losses_have_plateaus_too():
-    assert scales([-1, -1, -1, -1, -1], factor=0.5, patience=2) == [1, 1, 0.5, 0.5, 0.25]
-    rising = [-1 + 5e-5 * i for i in range(5)]
-    assert scales(rising, factor=0.5, patience=2) == [1, 1, 0.5, 0.5, 0.25]
-    assert scales([-1] * 10 + [-1.0005], factor=0.5, patience=10) == [1] * 11  # the best of ten is still -1
+def test_what_counts_as_an_improvement_does_not_change_if_a_constant_is_added():
+    losses = np.r_[3, 1, 1 - 0.9e-4 * 2, 1 - 1.1e-4 * 2, np.linspace(0.9, 0.8999, 5), 0.8, np.full(4, 0.8)]
+    plain = scales(losses, factor=0.5, patience=1)
+    assert plain[:4] == [1, 1, 0.5, 0.5]  # the fall so far is 2: below a ten-thousandth of it, and above
+    for constant in (-1, -3, -0.8, 10):
+        assert scales(losses + constant, factor=0.5, patience=1) == plain
+    assert scales([-1] * 5, factor=0.5, patience=2) == [1, 1, 0.5, 0.5, 0.25]
     falling = [1 - 0.01 * i for i in range(200)]  # through 0
     assert scales(falling, factor=0.5, patience=1) == [1] * 200
-
-
-def test_a_fall_of_less_than_a_ten_thousandth_is_no_improvement_whatever_the_sign():
-    for best in (1.0, -1.0):
-        assert scales([best, best - 0.9e-4], factor=0.5, patience=1) == [1, 0.5]
-        assert scales([best, best - 1.1e-4], factor=0.5, patience=1) == [1, 1]
 
 
 def test_several_steps_make_one_value():
@@ -295,3 +292,124 @@ def test_a_plateau_without_a_metric_says_so():
     params = {"kernel": jnp.zeros(1)}
     with pytest.raises(ValueError, match="A plateau needs a metric"):
         optimizer.update(params, optimizer.init(params), params)
+
+
+def inject(learning_rate, hyper):
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=learning_rate)
+
+
+RATED = {
+    **{name: lambda rate, hyper, name=name: train.OPTIMIZERS[name](rate, 0.9) for name in train.OPTIMIZERS},
+    **{
+        f"optax:{name}": lambda rate, hyper, name=name: train.optimizer_named(f"optax:{name}")(
+            rate, hyper["momentum"], weight_decay=hyper["weight_decay"], clip_norm=1.0
+        )
+        for name in train.optax_optimizers()
+    },
+    "inject_hyperparams": inject,
+}
+
+
+# optax's ADOPT only measures the gradient in its first step, and its Rprop applies the update of the step before.
+LATE = {"optax:adopt": 2, "optax:rprop": 2}  # steps until the first that moves
+
+
+@pytest.fixture(scope="module")
+def line():
+    """A linear model with one batch, as a task."""
+    x = jax.random.normal(jax.random.key(0), (16, 6))
+
+    def init(key):
+        return {"params": {"kernel": 0.3 * jax.random.normal(key, (6, 4)), "bias": jnp.zeros(4)}}
+
+    def loss(params, model_state, batch, key, train, hyper):
+        errors = ((batch["x"] @ params["kernel"] + params["bias"] - batch["x"][:, :4]) ** 2).mean(1)
+        return tasks.Mean.of(errors, jnp.ones(16)), tasks.Aux(model_state, {})
+
+    return tasks.Task(init, loss), {"x": x, "index": jnp.arange(16)}
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_every_optimizer_moves_in_its_first_step_of_a_warmup_and_stays_finite(name, line):
+    task, batch = line
+    hyper = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+
+    def warm(hyper):
+        return schedules.warmup_cosine(hyper["learning_rate"], 10, 20)
+
+    step = train.make_step(task, RATED[name], warm)
+
+    @jax.jit
+    def run(key):
+        state = train.create_state(task, RATED[name], key, hyper, make_schedule=warm)
+        after = step(state, batch)
+        if name in LATE:
+            after = step(after[0], batch)[0], after[1]
+        return state, after, jax.lax.fori_loop(LATE.get(name, 1), 20, lambda _, state: step(state, batch)[0], after[0])
+
+    state, (first, metrics), last = run(jax.random.key(1))
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), first.params, state.params)
+    assert max(jax.tree.leaves(moved)) > 0
+    assert metrics["learning_rate"].value == pytest.approx(0.01)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(last.params))
+
+
+def test_an_optimizer_that_keeps_its_rate_follows_the_schedule(line):
+    task, batch = line
+    hyper = {"learning_rate": 0.1}
+
+    def warm(hyper):
+        return schedules.warmup(schedules.constant(hyper["learning_rate"]), 4)
+
+    def run(make_optimizer):
+        state = train.create_state(task, make_optimizer, jax.random.key(0), hyper, make_schedule=warm)
+        step = jax.jit(train.make_step(task, make_optimizer, warm))
+        for _ in range(6):
+            state, _ = step(state, batch)
+        return state.params
+
+    plain = run(lambda rate, hyper: optax.sgd(rate))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), run(inject), plain)
+    nested = run(lambda rate, hyper: optax.chain(optax.clip(10.0), inject(rate, hyper)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), nested, plain)
+
+
+def test_the_logged_rate_has_the_factor_of_the_plateau(line):
+    task, batch = line
+
+    def make_optimizer(rate, hyper):
+        return train.reduce_on_plateau(optax.chain(optax.sgd(rate), optax.set_to_zero()), factor=0.5, patience=2)
+
+    def constant(hyper):
+        return schedules.constant(hyper["learning_rate"])
+
+    state = train.create_state(task, make_optimizer, jax.random.key(0), {"learning_rate": 0.1})
+    step, logged = jax.jit(train.make_step(task, make_optimizer, constant)), []
+    for _ in range(5):
+        state, metrics = step(state, batch)
+        logged.append(float(metrics["learning_rate"].value))
+    assert logged == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adm", "There is no optimizer 'adm'. Did you mean adam?"),
+        ("optax:lionn", "no optimizer of optax 'lionn'. Did you mean lion?"),
+        ("optax:schedule_free_sgd", "can't be used here"),
+        ("optax:", "no optimizer of optax ''"),
+        ("optax:scale_by_adam", "no optimizer of optax"),
+    ],
+)
+def test_a_name_that_is_in_no_table_is_refused(name, message):
+    with pytest.raises(errors.InputError, match=re.escape(message)):
+        train.optimizer_named(name)
+
+
+def test_an_optimizer_of_optax_gets_the_options_that_all_have():
+    params = {"kernel": jnp.array([2.0]), "bias": jnp.array([2.0])}
+    for name, expected in (("lion", -0.1 * 0.5 * 2), ("sign_sgd", -0.1)):
+        optimizer = train.optimizer_named(f"optax:{name}")(0.1, 0.0, weight_decay=0.5, clip_norm=1.0)
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+        np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(updates["bias"], 0, err_msg=name)
