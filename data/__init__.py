@@ -11,12 +11,25 @@ from .augment import geometry, mixing
 from .batches import in_order, stream
 from .order import epoch_batches, epoch_order, repeat_last
 from .scaling import to_pixels, to_signed_unit
-from .sources import Records, Source, image_spec, load, moments, names, prepare, read_image, require_images, subset
+from .sources import (
+    Records,
+    Source,
+    decode,
+    image_spec,
+    load,
+    moments,
+    names,
+    prepare,
+    read_image,
+    require_images,
+    subset,
+)
 
 __all__ = [
     "Records",
     "Source",
     "augment",
+    "decode",
     "epoch_batches",
     "epoch_order",
     "geometry",

@@ -55,6 +55,8 @@ class Config:
     data: lab.DataOptions = lab.DataOptions()
     model: lab.ModelOptions = lab.ModelOptions("mlp")
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -110,7 +112,7 @@ def main(config: Config) -> lab.Result:
         }
         entrants["plateau"] = slowed_on_plateaus(classifier, steps), entrants["constant"][1]
         values = race.compare({name: entrants[name] for name in config.only or entrants})
-        return run.finish(values, draw(run.folder))
+        return run.finish(values | classifier.training.report_start(), draw(run.folder))
 
 
 def make_classifier(config: Config) -> lab.Classifier:
@@ -129,6 +131,8 @@ def make_classifier(config: Config) -> lab.Classifier:
         mixing=config.mixing,
         copies=config.views.tta,
         accumulate=config.accumulation.accumulate,
+        weights=config.weights.weights,
+        freeze=config.freezing.freeze,
     )
 
 

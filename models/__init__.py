@@ -18,6 +18,7 @@ from .catalogue import (
     one_array,
 )
 from .classifiers import MLP, VGG, AlexNet, ConvNet, FIDInception, PreActResNet, ResNet, ResNet9, ViT
+from .description import describe, holds_code, rebuild
 from .generative import (
     VQVAE,
     ConvVAE,
@@ -68,17 +69,20 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "create",
+    "describe",
     "entry",
     "entry_of",
     "example_inputs",
     "fields",
     "generative",
+    "holds_code",
     "inspection",
     "layers",
     "names",
     "one_array",
     "penultimate",
     "pretrained",
+    "rebuild",
     "receptive_field",
     "summary",
     "weights",

@@ -68,7 +68,7 @@ def grid(seeds: Sequence[int], hyper: Mapping[str, Sequence[float]]) -> Members:
 
 
 def create_population(
-    task: Task | Game, make_optimizer: MakeOptimizer, members: Members, *, ema: bool = False
+    task: Task | Game, make_optimizer: MakeOptimizer, members: Members, *, ema: bool = False, start: Any = None
 ) -> State:
     """The stacked states at step 0; that of member i is `create_state(…, key(seeds[i]), hyper[i])`.
 
@@ -77,9 +77,10 @@ def create_population(
       make_optimizer: (learning rate, hyper) -> optax transformation.
       members: seeds and hyperparameters.
       ema: keep moving averages.
+      start: same as in `create_state`, for all members.
     Returns: a `State` of [members, …], on the host but for keys.
     """
-    create = compile_create(task, make_optimizer, ema=ema)
+    create = compile_create(task, make_optimizer, ema=ema, start=start)
     # One by one: batched, initializers take twice as long to compile, and a call takes less than a millisecond.
     states = [
         create(jax.random.key(int(seed)), {name: values[i] for name, values in members.hyper.items()})
