@@ -31,7 +31,7 @@ from typing import Any
 
 import jax
 
-from ..errors import InputError, writing
+from ..errors import InputError, listed, writing
 from .config import read_json
 
 LOCK, DATA = "run.lock", "data.json"
@@ -173,7 +173,7 @@ def _require_config(path: Path, config: dict[str, Any], reread: Callable[[Path],
     names = sorted(there.keys() | config.keys())
     changed = [name for name in names if there.get(name) != config.get(name)]
     if changed:
-        changes = ", ".join(f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed)
+        changes = listed([f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed])
         raise InputError(f"The run folder {path} belongs to another config ({changes}). Choose another with --out.")
 
 

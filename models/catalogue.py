@@ -177,6 +177,11 @@ def names(role: str | None = None) -> tuple[str, ...]:
     return tuple(name for name, entry in TABLE.items() if role in (None, entry.role))
 
 
+def families() -> tuple[str, ...]:
+    """The families that `create` takes members of, such as "cifar_resnet<depth>"."""
+    return tuple(FAMILIES)
+
+
 def create(name: str, **overrides: Any) -> nn.Module:
     """Makes a network by its name. Its parameters are not allocated.
 
@@ -198,7 +203,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     known = fields(model)
     unknown = sorted(overrides.keys() - set(known))
     if unknown:
-        raise InputError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(known)}.")
+        raise InputError(f"{name} has no field {', '.join(unknown)}. Its fields are: {listed(known, like=unknown[0])}.")
     return model.clone(**overrides)
 
 
