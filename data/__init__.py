@@ -14,6 +14,7 @@ from .scaling import to_pixels, to_signed_unit
 from .sources import (
     Records,
     Source,
+    decode,
     image_spec,
     labels,
     load,
@@ -29,6 +30,7 @@ __all__ = [
     "Records",
     "Source",
     "augment",
+    "decode",
     "epoch_batches",
     "epoch_order",
     "geometry",

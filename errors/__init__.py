@@ -35,13 +35,38 @@ def writing(what: str | os.PathLike[str]) -> Iterator[None]:
         raise InputError(f"{os.fspath(what)} can't be written: {error.strerror or error}.") from error
 
 
-def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
-    """The error for a name that no table has, with the nearest name that one has.
+MOST = 10  # names in one message
+
+
+def listed(names: Iterable[str], like: str = "", where: str = "") -> str:
+    """Names for a message, at most ten of them.
+
+    Args:
+      names: all of them; up to ten are told in their order.
+      like: of more than ten, those nearest to this come first.
+      where: what tells the rest, such as "etude models lists them".
+
+    >>> listed(["sgd", "adam"])
+    'sgd, adam'
+    >>> listed(map(str, range(100)), where="a table has them")
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … and 90 more; a table has them'
+    """
+    names = list(names)
+    if len(names) <= MOST:
+        return ", ".join(names)
+    shown = difflib.get_close_matches(like, names, n=MOST, cutoff=0.0) if like else names[:MOST]
+    rest = f" … and {len(names) - MOST} more"
+    return ", ".join(shown) + rest + (f"; {where}" if where else "")
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], where: str = "") -> InputError:
+    """The error for a name that no table has, with the nearest names that one has.
 
     Args:
       kind: what the name is of, "optimizer".
       name: the name that was given.
       valid: all names that there are.
+      where: what tells those that do not fit into the message.
 
     >>> unknown_name("optimizer", "adm", ["sgd", "adam"])
     InputError("There is no optimizer 'adm'. Did you mean adam? Valid are: sgd, adam.")
@@ -49,7 +74,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     valid = list(valid)
     near = difflib.get_close_matches(name, valid, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return InputError(f"There is no {kind} {name!r}.{hint} Valid are: {', '.join(valid)}.")
+    return InputError(f"There is no {kind} {name!r}.{hint} Valid are: {listed(valid, like=name, where=where)}.")
 
 
-__all__ = ["InputError", "MissingFile", "unknown_name", "writing"]
+__all__ = ["InputError", "MissingFile", "listed", "unknown_name", "writing"]

@@ -1,32 +1,34 @@
-"""Classify one image with published weights: the five most likely classes, with their probabilities.
+"""Classify images with a network that a run trained, or with published weights: the likeliest classes, and how likely.
 
-`etude classify cat.jpg --model vit_base_patch16_224 --weights vit.safetensors --labels imagenet.txt`. The weights are
-a file of torchvision's or timm's for that network. Nothing is trained, and nothing is downloaded.
+`etude classify photo.jpg --run runs/resnet/demo` uses a finished run, `--weights exported.safetensors` what
+`etude export` wrote of one: both know their classes and how their images are prepared. `--model vit_base_patch16_224
+--weights vit.safetensors --labels imagenet.txt` uses weights of torchvision, timm or Google for that network. Nothing
+is trained, and nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import lab, models
+from .. import data, lab, models, tasks
+from ..data import augment
 from ..errors import InputError, MissingFile
-from ..models import pretrained
+from ..models import pretrained, weights
 
 Triple = tuple[float, float, float]
 CROP = lab.Valid("in (0, 1]", lambda crop: 0 < crop <= 1)
@@ -35,21 +37,25 @@ STD = lab.Valid("positive and finite, every one", lambda std: 0 < std < math.inf
 
 @dataclass(frozen=True)
 class Config:
-    """Which image, which network, and how the one is made ready for the other."""
+    """Which images, which network, and how the ones are made ready for the other."""
 
-    image: tyro.conf.Positional[Path]
-    """File of the image, such as cat.jpg."""
-    weights: Path
-    """File of the weights, .safetensors, with torchvision's or timm's names."""
-    model: str = "resnet50"
-    """Name of the network, such as alexnet, vgg16_bn, resnet50 or vit_base_patch16_224."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Files of the images, one or more, such as cat.jpg."""
+    run: Path | None = None
+    """Folder of a finished run that trained a classifier, such as runs/resnet/demo; of a population, its best member
+    is used."""
+    weights: Path | None = None
+    """File of weights: a .safetensors that etude export wrote, or one with torchvision's or timm's names, or an .npz
+    of Google's vision transformers."""
+    model: str | None = None
+    """Name of the network of the weights, such as vgg16_bn or vit_base_patch16_224; by default what the file says, and
+    resnet50 for others."""
     labels: Path | None = None
-    """File of text with the name of a class in each line; by default classes are numbers."""
+    """File of text with the name of a class in each line; by default those of the run, or numbers."""
     top: Annotated[int, lab.COUNT] = 5
     """Number of classes to print."""
     size: Annotated[int | None, lab.COUNT] = None
-    """Side of the square that the network sees, in pixels; by default the last number of a vision transformer's name,
-    and 224 for others."""
+    """Side of the square that published weights see, in pixels; by default as the model was trained."""
     crop: Annotated[float | None, CROP] = None
     """That side as a fraction of the shorter side of the resized image; by default as the model was trained."""
     mean: Triple | None = None
@@ -60,89 +66,107 @@ class Config:
     """Interpolation with which the image is resized; by default as the model was trained."""
 
 
-class Convention(NamedTuple):
-    """How the images of published weights are prepared: fields of `Config`."""
-
-    crop: float
-    mean: Triple
-    std: Triple
-    interpolation: str
+OF_PUBLISHED = ("size", "crop", "mean", "std", "interpolation")  # a run knows its own
 
 
-IMAGENET = Convention(224 / 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")  # torchvision's
-# By the beginning of a model's name, the longest that fits; as timm has them. ViT's are of the AugReg weights.
-CONVENTIONS = {
-    "vit": Convention(0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic"),
-    "deit": IMAGENET._replace(crop=0.9, interpolation="bicubic"),
-    "preact_resnet": Convention(0.95, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic"),
-    **{f"resnet{depth}d": IMAGENET._replace(interpolation="bicubic") for depth in (18, 34, 50, 101, 152)},
-}
+@dataclass(frozen=True)
+class Network:
+    """A network that is ready to classify."""
+
+    name: str
+    """What it is, for the heading."""
+    model: nn.Module
+    """images -> logits."""
+    variables: tasks.Variables
+    """Its weights."""
+    prepare: Callable[[Path], np.ndarray]
+    """A file -> the image [height, width, channel] that the network reads, float32."""
+    classes: tuple[str, ...] | None
+    """Names of the classes, if they are known."""
+    notes: tuple[str, ...] = ()
+    """What should be said of the network."""
 
 
-def main(config: Config) -> list[tuple[str, float]]:
-    """Prints the most likely classes; returns them with their probabilities, the likeliest first.
+def main(config: Config) -> list[list[tuple[str, float]]]:
+    """Prints the most likely classes of each image; returns them with their probabilities, the likeliest first.
 
     Raises: InputError that names the file or number that is wrong.
     """
     lab.check(config)
-    size = usual_size(config.model) if config.size is None else config.size
-    model = models.create(config.model)
-    usual = convention(config.model)
-    image = prepare(
-        open_image(config.image),
-        size,
-        usual.crop if config.crop is None else config.crop,
-        config.mean or usual.mean,
-        config.std or usual.std,
-        config.interpolation or usual.interpolation,
-    )
-    stored = pretrained.read(config.weights)
-    model = model.clone(num_classes=pretrained.num_classes(model, stored, image.shape))
-    weights = pretrained.at_resolution(model, stored, image.shape)
-    probabilities = classify(model, weights, image)
-    labels = read_labels(config.labels, len(probabilities))
-    likeliest = np.argsort(-probabilities, kind="stable")[: config.top]
-    told = [(labels[i], float(probabilities[i])) for i in likeliest]
-
-    table = Table("class", "probability")
-    for label, probability in told:
-        table.add_row(escape(label), f"{probability:.4f}")
-    console = Console()
-    console.print(f"{config.image.name} by {config.model}", markup=False, highlight=False)
-    console.print(table)
-    if any(weights[name].shape != stored[name].shape for name in stored):
-        console.print(f"The positions of {config.weights} were interpolated for images of {size}×{size} pixels.")
+    if not config.images:
+        raise InputError("There is no image to classify; name one or more files.")
+    if (config.run is None) == (config.weights is None):
+        raise InputError("Give either --run, the folder of a finished run, or --weights, a file.")
+    network = of_run(config) if config.run is not None else of_weights(config)
+    images = [network.prepare(path) for path in config.images]
+    probabilities = classify(network.model, network.variables, images)
+    labels = read_labels(config.labels, probabilities.shape[1], network.classes)
+    console, told = Console(), []
+    for path, row in zip(config.images, probabilities, strict=True):
+        likeliest = np.argsort(-row, kind="stable")[: config.top]
+        told.append([(labels[i], float(row[i])) for i in likeliest])
+        table = Table("class", "probability")
+        for label, probability in told[-1]:
+            table.add_row(escape(label), f"{probability:.4f}")
+        console.print(f"{path.name} by {network.name}", markup=False, highlight=False)
+        console.print(table)
+    for note in network.notes:
+        console.print(note, markup=False, highlight=False)
     return told
 
 
-def convention(model: str) -> Convention:
-    """How images for a model's published weights are prepared."""
-    known = [prefix for prefix in CONVENTIONS if model.startswith(prefix)]
-    return CONVENTIONS[max(known, key=len)] if known else IMAGENET
+def of_run(config: Config) -> Network:
+    """The classifier of a finished run."""
+    assert config.run is not None
+    if config.model is not None:
+        raise InputError(f"--run {config.run} knows its network; leave --model out.")
+    found = lab.load_classifier(config.run)
+    network = _trained(config, str(config.run), found.model, found.variables, found.saved)
+    notes = (f"Of the population this is {found.member}.",) if found.member else ()
+    return Network(network.name, found.model, found.variables, network.prepare, found.saved.classes, notes)
 
 
-def usual_size(model: str) -> int:
-    """Side of the images, in pixels, that a model's published weights are for."""
-    told = re.search(r"_patch\d+_(\d+)$", model)
-    return int(told[1]) if told else 224
+def of_weights(config: Config) -> Network:
+    """The network of a file of weights, exported by `etude export` or published."""
+    assert config.weights is not None
+    stored, saved = pretrained.read(config.weights), lab.saved_in(config.weights)
+    name = config.model or (saved.model if saved else "resnet50")
+    if saved is not None:
+        model = lab.model_in(config.weights, saved, config.model)
+        variables = pretrained.from_torch(model, stored, pretrained.template(model, saved.shape))
+        return _trained(config, str(config.weights), model, variables, saved)
+    model, usual = models.create(name), weights.convention(name)
+    size = config.size or usual.size
+    crop, interpolation = config.crop or usual.crop, config.interpolation or usual.interpolation
+    mean, std = config.mean or usual.mean, config.std or usual.std
+    shape = (size, size, 3)
+    model = model.clone(num_classes=pretrained.num_classes(model, stored, shape))
+    moved = pretrained.at_resolution(model, stored, shape)
+    variables = pretrained.from_torch(model, moved, pretrained.template(model, shape))
+    notes = ()
+    if any(moved[name].shape != stored[name].shape for name in stored):
+        notes = (f"The positions of {config.weights} were interpolated for images of {size}×{size} pixels.",)
+
+    def read(path: Path) -> np.ndarray:
+        return prepare(data.read_image(path, channels=3), size, crop, mean, std, interpolation)
+
+    return Network(name, model, variables, read, None, notes)
 
 
-def open_image(path: Path) -> Image.Image:
-    """An image in red, green and blue, upright.
+def _trained(
+    config: Config, name: str, model: nn.Module, variables: tasks.Variables, saved: lab.SavedClassifier
+) -> Network:
+    given = [option for option in OF_PUBLISHED if getattr(config, option) is not None]
+    if given:
+        raise InputError(f"{name} knows how its images are prepared; leave --{' and --'.join(given)} out.")
+    height, width, _ = saved.shape
 
-    Raises: MissingFile if there is no such file; InputError if it is no image that can be read.
-    """
-    if not path.is_file():
-        raise MissingFile(f"There is no image {path}.")
-    try:
-        with Image.open(path) as image:
-            mode, upright = image.mode, ImageOps.exif_transpose(image)
-            upright.load()
-    except Exception as error:  # whatever Pillow's many decoders raise at a broken file
-        raise InputError(f"{path} is not an image that can be read: {error}") from error
-    if mode.startswith(("I", "F")):  # which Pillow would clip, not scale, to 8 bits
-        raise InputError(f"{path} has the pixel format {mode}; convert it to one of 8 bits a channel.")
-    return upright.convert("RGB")
+    def read(path: Path) -> np.ndarray:
+        # Images of one side are resized and cropped as those of a data set with --image-size are.
+        pixels = data.decode(path, saved.shape, name=str(path), image_size=height if height == width else None)
+        return np.asarray(augment.normalize(pixels, np.asarray(saved.mean), np.asarray(saved.std)))
+
+    return Network(f"{name} ({saved.model}, trained on {saved.data})", model, variables, read, saved.classes)
 
 
 def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Triple, interpolation: str) -> np.ndarray:
@@ -180,25 +204,25 @@ def prepare(image: Image.Image, size: int, crop: float, mean: Triple, std: Tripl
 MOST_PIXELS = 2**26  # of a resized image: 256 MB as Pillow holds them
 
 
-def classify(model: nn.Module, weights: Mapping[str, np.ndarray], image: np.ndarray) -> np.ndarray:
-    """[class], the probabilities of one image [height, width, 3].
+def classify(model: nn.Module, variables: tasks.Variables, images: Sequence[np.ndarray]) -> np.ndarray:
+    """[image, class], the probabilities of images [height, width, channel].
 
-    Raises: InputError if the weights do not fit, or overflow on this image.
+    Raises: InputError if the weights overflow on an image.
     """
-    variables = pretrained.from_torch(model, weights, pretrained.template(model, image.shape))
-    logits = jax.jit(model.apply)(variables, jnp.asarray(image)[None])
+    predict = jax.jit(lambda variables, image: model.apply(variables, image[None], train=False)[0])
+    logits = np.stack([predict(variables, jnp.asarray(image)) for image in images])
     if not np.isfinite(logits).all():
-        raise InputError("The weights give this image logits that are not finite: they are too large for the network.")
-    return np.asarray(jax.nn.softmax(logits[0]))
+        raise InputError("The weights give an image logits that are not finite: they are too large for the network.")
+    return np.asarray(jax.nn.softmax(logits))
 
 
-def read_labels(path: Path | None, count: int) -> list[str]:
-    """Names of classes: the lines of a file, or their numbers.
+def read_labels(path: Path | None, count: int, known: Sequence[str] | None = None) -> list[str]:
+    """Names of classes: the lines of a file, those that are known, or their numbers.
 
     Raises: MissingFile; InputError if the file is not text or has another number of lines than there are classes.
     """
     if path is None:
-        return [str(i) for i in range(count)]
+        return list(known) if known is not None else [str(i) for i in range(count)]
     if not path.is_file():
         raise MissingFile(f"There is no file of labels {path}.")
     try:

@@ -37,7 +37,7 @@ class Config:
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.DataOptions = lab.DataOptions()
     models: tuple[str, ...] = ("linear", "mlp", "convnet", "resnet8", "resnet9_8", "vit_micro_patch2_8")
-    """Names of the networks, two or more, such as linear resnet20; an unknown name lists all."""
+    """Names of the networks, two or more, such as linear resnet20; etude models lists all."""
     drops: lab.DropOptions = lab.DropOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions(shift=0)

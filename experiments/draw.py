@@ -33,7 +33,7 @@ def main(config: Config) -> None:
         raise InputError(f"{config.folder} is no finished run: it has no result.json.")
     name = lab.read_json(config.folder / "config.json").get("experiment")
     if name not in lab.experiments():
-        raise unknown_name("experiment", str(name), lab.experiments())
+        raise unknown_name("experiment", str(name), lab.experiments(), "etude lists them")
     draw = getattr(importlib.import_module(f"etude.experiments.{name}"), "draw", None)
     if draw is None:
         raise InputError(f"The figures of {name} show more than its tables hold; run it again to draw them.")

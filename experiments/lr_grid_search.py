@@ -35,6 +35,8 @@ class Config:
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
     model: lab.ModelOptions = lab.ModelOptions("mlp")
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -98,6 +100,7 @@ def main(config: Config) -> lab.Result:
                 "validation_accuracy": float(np.median(accuracy)),
                 "members": len(members),
                 "diverged": int((fitted.diverged_at >= 0).sum()),
+                **training.report_start(),
             },
             draw(run.folder),
         )
@@ -118,6 +121,8 @@ def training_of(config: Config) -> lab.Training:
         augmentation=config.augmentation,
         mixing=config.mixing,
         accumulate=config.accumulation.accumulate,
+        weights=config.weights.weights,
+        freeze=config.freezing.freeze,
     ).training
     if config.subset is None:
         return training

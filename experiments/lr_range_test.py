@@ -38,6 +38,8 @@ class Config:
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
     model: lab.ModelOptions = lab.ModelOptions()
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -86,14 +88,18 @@ def main(config: Config) -> lab.Result:
             mixing=config.mixing,
             layout=config.layout,
             accumulate=config.accumulation.accumulate,
+            weights=config.weights.weights,
+            freeze=config.freezing.freeze,
         )
+        if classifier.training.classifier is not None:
+            classifier.training.classifier.announce(run.note)
         rates, losses = lab.range_test(run, classifier.training, swept, config.population)
         tests = [metrics.range_test(rates, each) for each in losses.T]
         for test in tests:
             if test.suggestion is None:
                 run.journal.say(f"A seed without a suggestion: {test.reason}")
         values, claims = judge(tests, config.highest)
-        return run.finish(values, draw(run.folder), claims)
+        return run.finish(values | classifier.training.report_start(), draw(run.folder), claims)
 
 
 def judge(tests: Sequence[metrics.RangeTest], highest: float) -> tuple[dict[str, float], list[lab.Claim]]:

@@ -28,6 +28,8 @@ class Config:
     data: lab.DataOptions = lab.DataOptions()
     model: lab.ModelOptions = lab.ModelOptions("mlp")
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -84,7 +86,7 @@ def main(config: Config) -> lab.Result:
             return lab.entrant(own, config.shape.schedule, config.schedule, race.epochs)
 
         values = race.compare({name: entrant(name) for name in config.only or train.OPTIMIZERS})
-        return run.finish(values, draw(run.folder))
+        return run.finish(values | classifier.training.report_start(), draw(run.folder))
 
 
 def make_classifier(config: Config) -> lab.Classifier:
@@ -103,6 +105,8 @@ def make_classifier(config: Config) -> lab.Classifier:
         mixing=config.mixing,
         copies=config.views.tta,
         accumulate=config.accumulation.accumulate,
+        weights=config.weights.weights,
+        freeze=config.freezing.freeze,
     )
 
 

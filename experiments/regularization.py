@@ -40,6 +40,7 @@ class Config:
     """Parameter α of MixUp's beta distribution, such as 0.4."""
     model: lab.ModelOptions = lab.ModelOptions("convnet")
     drops: lab.DropOptions = lab.DropOptions(dropout=0.5)
+    weights: lab.WeightsOptions = lab.WeightsOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions(shift=1, rotate=10.0, zoom=0.1)
     views: lab.ViewOptions = lab.ViewOptions(8)
@@ -105,7 +106,7 @@ def main(config: Config) -> lab.Result:
         rows = measured(classifier, trained, lab.load(config.data, "test"), list(techniques), seeds)
         lab.write_csv(run.folder / "table.csv", COLUMNS, rows)
         values, claims = conclude(run.folder)
-        return run.finish(values, draw(run.folder), claims)
+        return run.finish(values | training.report_start(), draw(run.folder), claims)
 
 
 def settings(config: Config) -> dict[str, dict[str, float]]:
@@ -147,6 +148,7 @@ def small_classifier(config: Config) -> lab.Classifier:
         augmentation=config.augmentation,
         copies=config.views.tta,
         accumulate=config.accumulation.accumulate,
+        weights=config.weights.weights,
     )
     source = classifier.training.source
     change, shape = lab.of_images(config.augmentation, source), source.element_spec["image"].shape

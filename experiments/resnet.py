@@ -26,6 +26,8 @@ class Config:
     data: lab.DataOptions = lab.DataOptions()
     model: lab.ModelOptions = lab.ModelOptions()
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -91,6 +93,8 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
             copies=config.views.tta,
             layout=config.layout,
             accumulate=config.accumulation.accumulate,
+            weights=config.weights.weights,
+            freeze=config.freezing.freeze,
         )
         training, epochs = classifier.training, config.training.epochs
         population = lab.population_of(config.population, config.grid, config.layout)

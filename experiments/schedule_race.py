@@ -31,6 +31,8 @@ class Config:
     data: lab.DataOptions = lab.DataOptions()
     model: lab.ModelOptions = lab.ModelOptions("mlp")
     drops: lab.DropOptions = lab.DropOptions()
+    weights: lab.WeightsOptions = lab.WeightsOptions()
+    freezing: lab.FreezeOptions = lab.FreezeOptions()
     loss: lab.LossOptions = lab.LossOptions()
     augmentation: lab.AugmentationOptions = lab.AugmentationOptions()
     mixing: lab.MixingOptions = lab.MixingOptions()
@@ -82,7 +84,7 @@ def main(config: Config) -> lab.Result:
         names = config.only or lab.SCHEDULE_NAMES
         entrants = {name: lab.entrant(classifier, name, lab.ScheduleOptions(), race.epochs) for name in names}
         values = race.compare(entrants)
-        return run.finish(values, draw(run.folder))
+        return run.finish(values | classifier.training.report_start(), draw(run.folder))
 
 
 def make_classifier(config: Config) -> lab.Classifier:
@@ -101,6 +103,8 @@ def make_classifier(config: Config) -> lab.Classifier:
         mixing=config.mixing,
         copies=config.views.tta,
         accumulate=config.accumulation.accumulate,
+        weights=config.weights.weights,
+        freeze=config.freezing.freeze,
     )
 
 

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .rates import check_range, range_test, schedule_of, scheduled
     from .reporting import curves, draw_predictions, report_classifier
     from .run import Claim, Result, Run, RunOptions, open_run, save_figures
+    from .saved_classifier import SavedClassifier, TrainedClassifier, load_classifier, model_in, saved_in, to_metadata
     from .tables import read_csv, write_csv
     from .trained import Trained, fit, write_members
     from .training import (
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
         at_least,
         check_hyper,
     )
+    from .weights import FreezeOptions, StartingWeights, WeightsOptions, starting_weights
 
 __all__ = [
     "COUNT",
@@ -116,6 +118,7 @@ __all__ = [
     "DataOptions",
     "DropOptions",
     "FoundRate",
+    "FreezeOptions",
     "Grid",
     "GridOptions",
     "Judge",
@@ -135,17 +138,21 @@ __all__ = [
     "Result",
     "Run",
     "RunOptions",
+    "SavedClassifier",
     "ScheduleOptions",
     "SeedsOptions",
     "ShapeOptions",
     "Start",
+    "StartingWeights",
     "StoppingOptions",
     "Trained",
+    "TrainedClassifier",
     "Training",
     "TrainingOptions",
     "UpdateOptions",
     "Valid",
     "ViewOptions",
+    "WeightsOptions",
     "at_least",
     "between",
     "between_pairs",
@@ -167,10 +174,12 @@ __all__ = [
     "in_batches",
     "load",
     "load_arrays",
+    "load_classifier",
     "lr_find",
     "make_augmentation",
     "make_optimizer",
     "make_training",
+    "model_in",
     "more_accurate",
     "named_model",
     "of_images",
@@ -191,11 +200,14 @@ __all__ = [
     "run_folder",
     "save_arrays",
     "save_figures",
+    "saved_in",
     "schedule_of",
     "scheduled",
     "stages",
     "stages_of",
+    "starting_weights",
     "to_json",
+    "to_metadata",
     "train_in_stages",
     "train_judge",
     "views",
@@ -228,11 +240,13 @@ _MODULES = {
     "rates": "check_range range_test schedule_of scheduled",
     "reporting": "curves draw_predictions report_classifier",
     "run": "Claim Result Run RunOptions open_run save_figures",
+    "saved_classifier": "SavedClassifier TrainedClassifier load_classifier model_in saved_in to_metadata",
     "tables": "read_csv write_csv",
     "trained": "Trained fit write_members",
     "training": """
         Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
     """,
+    "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
     "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -9,8 +9,9 @@ trained = fit(run, classifier.training, classifier.training.members(0.1), schedu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import metrics, models, tasks, train
-from ..data import Source, augment, moments
+from ..data import Source, augment, moments, require_images
 from ..errors import InputError
 from .arrays import EVALUATION_BATCH
 from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
@@ -31,7 +32,9 @@ from .options import (
     OptimizerOptions,
     UpdateOptions,
 )
+from .saved_classifier import SavedClassifier
 from .training import Training, load, make_training
+from .weights import StartingWeights, starting_weights
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def classification(
     copies: int = 0,
     layout: LayoutOptions = LayoutOptions(),
     accumulate: int = 1,
+    weights: Path | None = None,
+    freeze: bool = False,
 ) -> Classifier:
     """Loads the data and builds the classifier that options name.
 
@@ -96,18 +101,24 @@ def classification(
       dtype: data type of activations and gradients.
       copies: number of augmented copies of a test image that vote.
       accumulate: number of parts of a batch.
-    Raises: InputError for a name, split or number that is not valid.
+      weights: file of weights, or folder of a finished run, with which training begins; None for random numbers.
+      freeze: train the head alone (`tasks.classification` says how the rest runs).
+    Raises: InputError for a name, split or number that is not valid, or for weights that do not fit.
     """
     source = load(data, "train")
     views = voting_views(augmentation, source, copies)
+    name = model if isinstance(model, str) else None
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
         model = named_model(model, len(source.classes), drops, dtype, axis_name)
-    mean, std = moments(source)
+    shape, (name, fields) = require_images(source), models.describe(model, name)
+    start = None if weights is None else starting_weights(weights, model, name, shape)
+    trained = _trained(start, drops) if freeze else None
+    mean, std = moments(source) if start is None or start.mean is None else (start.mean, start.std)
     preprocess = partial(augment.normalize, mean=mean, std=std)
-    make_task = partial(tasks.classification, model, source.element_spec["image"].shape, preprocess=preprocess)
+    make_task = partial(tasks.classification, model, shape, preprocess=preprocess)
     training = make_training(
-        make_task(label_smoothing=label_smoothing),
+        make_task(label_smoothing=label_smoothing, trained=trained),
         source,
         data=data,
         batch=batch,
@@ -118,7 +129,21 @@ def classification(
         accumulate=accumulate,
         augment=make_augmentation(augmentation, source, mixup=mixing.mixup, cutmix=mixing.cutmix),
     )
-    return Classifier(training, model, preprocess, make_task(views=views), views)
+    moved = tuple(np.asarray(mean).tolist()), tuple(np.asarray(std).tolist())
+    saved = SavedClassifier(data.data, name, fields, source.classes, shape, *moved)
+    if start is not None:
+        saved = replace(saved, weights=start.report(frozen=freeze))
+        training = replace(training, variables=start.variables, trained=trained)
+    return Classifier(replace(training, classifier=saved), model, preprocess, make_task(views=views), views)
+
+
+def _trained(start: StartingWeights | None, drops: DropOptions) -> Callable[[tuple[str, ...]], bool]:
+    """Which parameters of a frozen network are trained; raises InputError for options that a frozen one has not."""
+    if start is None:
+        raise InputError("freeze keeps what --weights loaded as it is; give --weights, or leave --freeze out.")
+    if drops.dropout or drops.drop_path:
+        raise InputError("A frozen network drops nothing; set --dropout and --drop-path to 0.")
+    return start.head.__contains__
 
 
 def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axis_name: str | None) -> nn.Module:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FINISHED
     name, *rest = given
     if name not in experiments():
-        return _fail(str(unknown_name("experiment", name, experiments())))
+        return _fail(str(unknown_name("experiment", name, experiments(), "etude lists them")))
     return run(name, rest, own_process=arguments is None)
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: its config, its environment, its result, and the lock that keeps it to one process.
 
 config.json       re-runs the run exactly: `etude <experiment> --config config.json`
+classifier.json   of a classifier: what it takes to use it, such as the names of the classes
 data.json         what the data consisted of: a run goes on with the same data alone
 environment.json  versions, devices, git revision of the first start; under "resumed" those of later ones
 metrics.jsonl     one record per logged step and per validation
@@ -30,11 +31,16 @@ from typing import Any
 
 import jax
 
-from ..errors import InputError, writing
+from ..errors import InputError, listed, writing
 from .config import read_json
 
 LOCK, DATA = "run.lock", "data.json"
-FRAME = frozenset({"config.json", "config.json.partial", "environment.json", "environment.json.partial", DATA, LOCK})
+FRAME = frozenset(
+    {
+        *("config.json", "config.json.partial", "environment.json", "environment.json.partial"),
+        *("classifier.json", "notes.json", DATA, LOCK),
+    }
+)
 MOST_PARTS = 10_000  # files of a data set that data.json names one by one
 
 
@@ -167,7 +173,7 @@ def _require_config(path: Path, config: dict[str, Any], reread: Callable[[Path],
     names = sorted(there.keys() | config.keys())
     changed = [name for name in names if there.get(name) != config.get(name)]
     if changed:
-        changes = ", ".join(f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed)
+        changes = listed([f"{name} {there.get(name)!r} there, {config.get(name)!r} here" for name in changed])
         raise InputError(f"The run folder {path} belongs to another config ({changes}). Choose another with --out.")
 
 

@@ -88,7 +88,7 @@ class ModelOptions:
     TITLE: ClassVar[str] = "model"
 
     model: str = "resnet8"
-    """Name of the network, such as resnet20, resnet50 or vit_tiny_patch4_32; an unknown name lists all."""
+    """Name of the network, such as resnet20, resnet50 or vit_tiny_patch4_32; etude models lists all."""
 
 
 @dataclass(frozen=True)

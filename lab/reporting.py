@@ -28,8 +28,10 @@ def report_classifier(
       population: number of seeds of each setting; None for a single run.
     """
     if population is None:
-        return _report_one(classifier, trained, test, schedule)
-    return _report_members(classifier, trained, test, population.seeds)
+        values, figures = _report_one(classifier, trained, test, schedule)
+    else:
+        values, figures = _report_members(classifier, trained, test, population.seeds)
+    return values | classifier.training.report_start(), figures
 
 
 def _report_one(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingFile, writing
+from ..errors import InputError, MissingFile, listed, writing
 
 
 class Named(dict[str, np.ndarray]):
@@ -20,7 +20,7 @@ class Named(dict[str, np.ndarray]):
         self.file = file
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise InputError(f"{self.file} has no {name}, only {', '.join(self) or 'nothing'}. Is it of another run?")
+        raise InputError(f"{self.file} has no {name}, only {listed(self) or 'nothing'}. Is it of another run?")
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -40,6 +40,7 @@ from .options import (
     SeedsOptions,
     UpdateOptions,
 )
+from .saved_classifier import SavedClassifier
 from .valid import check_hyper
 
 CHECKING = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
@@ -172,6 +173,21 @@ class Training:
     """(key, batch, hyper) -> batch, or None."""
     make_step: Callable[..., train.Step] = train.make_step
     """`train.make_step`, or another function of the same arguments: `train.make_game_step`."""
+    classifier: SavedClassifier | None = None
+    """What a run keeps of a classifier, so that it can be used later; None if no classifier is trained."""
+    trained: Callable[[tuple[str, ...]], bool] | None = None
+    """path of a parameter -> whether it is trained; None trains all."""
+    variables: Any = None
+    """Variables to start with instead of random ones, such as pretrained ones: same as in `train.create_state`."""
+
+    def optimizer(self, learning_rate: Any, hyper: Mapping[str, Any]) -> Any:
+        """`make_optimizer`, of the parameters that are trained."""
+        made = self.make_optimizer(learning_rate, hyper)
+        return made if self.trained is None else train.only(made, self.trained)
+
+    def report_start(self) -> dict[str, float]:
+        """Numbers of parameters that were loaded, initialized and trained, if the training begins with weights."""
+        return {} if self.classifier is None else dict(self.classifier.weights.get("counts", {}))
 
     def steps(self, epochs: int) -> int:
         """The number of steps in so many epochs."""
@@ -200,7 +216,9 @@ class Training:
 
     def state(self, members: train.Members, make_schedule: Schedule | None = None, *, ema: bool = False) -> train.State:
         """The state of the first member at step 0, of a schedule that begins at the learning rate if none is given."""
-        create = train.compile_create(self.task, self.make_optimizer, make_schedule=make_schedule, ema=ema)
+        create = train.compile_create(
+            self.task, self.optimizer, make_schedule=make_schedule, ema=ema, start=self.variables
+        )
         return create(jax.random.key(int(members.seeds[0])), {k: v[0] for k, v in members.hyper.items()})
 
     def start(
@@ -224,7 +242,7 @@ class Training:
           ema_decay: decay of the moving average of the variables; None for none.
         """
         make_step = partial(
-            self.make_step, self.task, self.make_optimizer, make_schedule, augment=self.augment, ema_decay=ema_decay
+            self.make_step, self.task, self.optimizer, make_schedule, augment=self.augment, ema_decay=ema_decay
         )
         if population is None:
             state = self.state(members, make_schedule, ema=ema_decay is not None)
@@ -234,7 +252,12 @@ class Training:
         step, state = (
             make_step(),
             train.create_population(
-                self.task, self.make_optimizer, members, make_schedule=make_schedule, ema=ema_decay is not None
+                self.task,
+                self.optimizer,
+                members,
+                make_schedule=make_schedule,
+                ema=ema_decay is not None,
+                start=self.variables,
             ),
         )
         laid_out: dict[train.Placement, Start] = {}

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from .classifiers import MLP, ConvNet, PlainBlock, ResNet9, ViT, alexnet, resnet, resnet9, vgg, vit
 from .generative import (
     VAE,
@@ -148,6 +148,7 @@ FAMILIES: dict[str, Entry] = {
     "wrn<depth>_<factor>": Entry(resnet.wide),
     "resnet9_<width>": Entry(resnet9.of_width),
     "vit_<size>_patch<patch>_<image>": Entry(lambda size, patch, image: vit.sized(size, patch)),
+    "deit_<size>_patch<patch>_<image>": Entry(lambda size, patch, image: vit.sized(size, patch)),
 }
 # What our own networks are, however they were made. A class that is not here is a classifier.
 CLASSES: dict[type[nn.Module], Entry] = {
@@ -176,6 +177,11 @@ def names(role: str | None = None) -> tuple[str, ...]:
     return tuple(name for name, entry in TABLE.items() if role in (None, entry.role))
 
 
+def families() -> tuple[str, ...]:
+    """The families that `create` takes members of, such as "cifar_resnet<depth>"."""
+    return tuple(FAMILIES)
+
+
 def create(name: str, **overrides: Any) -> nn.Module:
     """Makes a network by its name. Its parameters are not allocated.
 
@@ -197,7 +203,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
     known = fields(model)
     unknown = sorted(overrides.keys() - set(known))
     if unknown:
-        raise InputError(f"{name} has no field {', '.join(unknown)}. Its fields are: {', '.join(known)}.")
+        raise InputError(f"{name} has no field {', '.join(unknown)}. Its fields are: {listed(known, like=unknown[0])}.")
     return model.clone(**overrides)
 
 
@@ -218,9 +224,10 @@ def entry(name: str) -> Entry:
     if found is None:
         near = difflib.get_close_matches(name, TABLE, n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        valid = listed(TABLE, like=name, where="etude models lists them")
         raise InputError(
-            f"There is no model {name!r}.{hint} Valid are: {', '.join((*TABLE, *FAMILIES))}, and the import path "
-            "of your own, package.module:function."
+            f"There is no model {name!r}.{hint} Valid are: {valid}; and the import path of your own, "
+            "package.module:function."
         )
     return found
 

@@ -6,10 +6,11 @@ from .functions import approximation, paths
 from .generation import image_grid, latent_map, loss_curves
 from .rates import gallery, grid_search, range_test, range_tests, schedule
 from .style import save
-from .training import convergence, learning_curves
+from .training import compared_curves, convergence, learning_curves
 
 __all__ = [
     "approximation",
+    "compared_curves",
     "comparison",
     "confusion_matrix",
     "convergence",

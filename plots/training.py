@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
-from .style import BLUE, CYCLE, GRAY, RED, figure
+from .style import BLUE, CYCLE, DASHES, GRAY, RED, figure
 
 
 def learning_curves(
@@ -49,6 +49,38 @@ def learning_curves(
                 axes.axvline(best, color=GRAY, linestyle=":", label=f"best, epoch {best:g}")
         right.legend()
     return fig
+
+
+def compared_curves(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """The curves of several runs, a panel for each measure.
+
+    Args:
+      curves: "loss" or "accuracy" -> name of a run -> (epochs [n], values [n]) on validation data; at most six runs.
+
+    >>> one, other = (np.array([1, 2]), np.array([2, 1])), (np.array([1]), np.array([3]))
+    >>> [axes.get_ylabel() for axes in compared_curves({"loss": {"a": one, "b": other}}).axes]
+    ['validation loss']
+    """
+    labels = {"loss": "validation loss", "accuracy": "validation error (%)"}
+    order = list(dict.fromkeys(run for lines in curves.values() for run in lines))
+    with figure(0.4 + 3.2 * len(curves), 2.9 + 0.18 * len(order)) as fig:
+        panels = fig.subplots(1, len(curves), squeeze=False)[0]
+        for axes, (measure, lines) in zip(panels, curves.items(), strict=True):
+            for run, (epochs, values) in lines.items():
+                shown = 100 * (1 - values) if measure == "accuracy" else values
+                number = order.index(run)
+                style = {"color": CYCLE[number], "linestyle": DASHES[number], "marker": MARKERS[number]}
+                # A name that begins with _ would be left out of the legend, and $ begins a formula.
+                axes.plot(epochs, shown, **style, markersize=2.5, label=" " + run.replace("$", r"\$"))
+            axes.set(xlabel="epoch", ylabel=labels[measure])
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        known = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+        named = {label: line for line, label in known}
+        fig.legend(named.values(), named.keys(), loc="outside lower center")
+    return fig
+
+
+MARKERS = ("o", "s", "^", "v", "D", "x")
 
 
 def convergence(

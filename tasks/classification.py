@@ -24,6 +24,7 @@ def classification(
     class_weights: Sequence[float] | None = None,
     traced_fields: Sequence[str] = (),
     views: Callable[[Batch], jax.Array] | None = None,
+    trained: Callable[[tuple[str, ...]], bool] | None = None,
 ) -> Task:
     """Softmax classification of `batch["image"]` into `batch["label"]`: classes, or the probabilities of mixed
     examples.
@@ -41,6 +42,9 @@ def classification(
         "dropout", so that a population can vary them.
       views: batch -> images [copies, batch, height, width, channel], whose predicted probabilities are averaged
         (test-time augmentation); None predicts from the image alone.
+      trained: path of a parameter, such as ("head", "kernel") -> whether it is trained; None trains all. The others
+        get no gradient, and in training the network runs as at prediction: a frozen network normalizes with the
+        statistics that it has, and drops nothing. `train.only` keeps weight decay from the others.
     Returns: a task with the metric `accuracy`; loss and accuracy also take probabilities as labels.
     """
 
@@ -50,14 +54,19 @@ def classification(
     def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}
         images = preprocess(batch["image"])
-        if train:
+        if train and trained is not None:
+            constant = jax.tree_util.tree_map_with_path(
+                lambda path, x: x if trained(tuple(key.key for key in path)) else jax.lax.stop_gradient(x), params
+            )
+            logits: Any = model.apply({**variables, "params": constant}, images, train=False)
+        elif train:
             traced = model.clone(**{name: hyper[name] for name in traced_fields})
             logits, updated = traced.apply(
                 variables, images, train=True, rngs={"dropout": key}, mutable=list(model_state)
             )
             model_state = {**model_state, **updated}
         elif views is None:
-            logits: Any = model.apply(variables, images, train=False)
+            logits = model.apply(variables, images, train=False)
         else:
             of_views: Any = jax.lax.map(
                 lambda view: model.apply(variables, preprocess(view), train=False), views(batch)

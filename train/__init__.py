@@ -11,10 +11,11 @@ A run is put together from pure pieces and driven by `fit`:
 A population is another layout of another state, `create_population` and `population_layout`; the rest is the same.
 """
 
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoints, read_checkpoint
 from .convergence import curvature, second_moment, sgd_path
 from .evaluate import Measure, evaluator, map_examples, row_evaluator
 from .feed import Feed, feed, is_resident
+from .frozen import only
 from .game import make_game_step, players
 from .journal import Journal, read_journal
 from .layout import AXIS, LAYOUTS, Layout, check_batch_size, make_layout
@@ -80,11 +81,13 @@ __all__ = [
     "map_examples",
     "member",
     "newton_cg",
+    "only",
     "optax_optimizers",
     "optimizer_named",
     "placement",
     "players",
     "population_layout",
+    "read_checkpoint",
     "read_journal",
     "reduce_on_plateau",
     "rmsprop",

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ..errors import InputError
+from ..errors import InputError, MissingFile
 
 DISK_SIGNS = ("No space left", "Disk quota", "Read-only file system", "Input/output error", "No such file")
 KEPT = 2  # number of newest checkpoints kept: the second is there in case the first turns out damaged
@@ -97,7 +97,7 @@ class Checkpoints:
             if step is not None and candidate > step:
                 continue
             try:
-                read = self._read(candidate)
+                read = _read(self._manager, candidate)
             except _Damaged as error:
                 self._set_aside(candidate, str(error))
                 continue
@@ -139,27 +139,6 @@ class Checkpoints:
             ),
         )
 
-    def _read(self, step: int) -> dict[str, Any]:
-        """Reads a checkpoint as flat host arrays; raises `_Damaged` on a wrong digest, or whatever orbax does."""
-        args = ocp.args.Composite(record=ocp.args.JsonRestore())
-        record = dict(self._manager.restore(step, args=args)["record"])
-        digest = record.pop("digest", None)
-        if digest != _digest(json.dumps(record, sort_keys=True).encode()):
-            raise _Damaged("its record does not match its digest")
-        # Restored by what the record says and not by what the run wants, so that damage does not look like a mismatch.
-        template = {
-            name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-            for name, (_, shape, dtype) in record["state"].items()
-        }
-        arrays = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_host_zeros(template)))
-        )["state"]
-        arrays = {name: np.asarray(value) for name, value in arrays.items()}
-        wrong = sorted(name for name, entry in _digests(arrays).items() if entry != record["state"][name])
-        if wrong or arrays.keys() != record["state"].keys():
-            raise _Damaged(f"{len(wrong)} arrays do not match their digests, {', '.join(wrong[:3])} among them")
-        return {"state": arrays, "record": record}
-
     def _set_aside(self, step: int, reason: str) -> None:
         """Moves a damaged checkpoint out of the way, so that its step can be saved again."""
         aside = self._folder.with_name(self._folder.name + "_damaged")
@@ -173,6 +152,50 @@ class Checkpoints:
         (self._folder / str(step)).rename(target)
         self._manager = self._open()
         self._warn(f"The checkpoint of step {step} is damaged ({reason}); moved to {target}.")
+
+
+def read_checkpoint(folder: Path, step: int) -> Restored:
+    """One checkpoint of a run, of whatever structure: arrays by their paths, "best/params/…". Changes nothing there.
+
+    Args:
+      folder: holds the checkpoints.
+      step: its name.
+    Returns: the arrays, flat, on the host, and the record.
+    Raises: MissingFile if there is no such checkpoint; InputError if it is damaged.
+    """
+    if not (Path(folder) / str(step)).is_dir():
+        raise MissingFile(f"There is no checkpoint of step {step} in {folder}.")
+    options = ocp.CheckpointManagerOptions(create=False)  # read_only=True would warn of each of its own settings
+    manager = ocp.CheckpointManager(Path(folder).absolute(), item_names=("state", "record"), options=options)
+    try:
+        read = _read(manager, step)
+    except _Damaged as error:
+        raise InputError(f"The checkpoint of step {step} in {folder} is damaged: {error}.") from None
+    except Exception as error:  # whatever orbax raises, as in `restore`
+        reason = f"orbax cannot read it ({type(error).__name__})"
+        raise InputError(f"The checkpoint of step {step} in {folder} is damaged: {reason}.") from error
+    finally:
+        manager.close()
+    return Restored(step, read["state"], read["record"]["record"])
+
+
+def _read(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    """Reads a checkpoint as flat host arrays; raises `_Damaged` on a wrong digest, or whatever orbax does."""
+    args = ocp.args.Composite(record=ocp.args.JsonRestore())
+    record = dict(manager.restore(step, args=args)["record"])
+    digest = record.pop("digest", None)
+    if digest != _digest(json.dumps(record, sort_keys=True).encode()):
+        raise _Damaged("its record does not match its digest")
+    # Restored by what the record says and not by what the run wants, so that damage does not look like a mismatch.
+    template = {
+        name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype)) for name, (_, shape, dtype) in record["state"].items()
+    }
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(_host_zeros(template)))
+    arrays = {name: np.asarray(value) for name, value in manager.restore(step, args=args)["state"].items()}
+    wrong = sorted(name for name, entry in _digests(arrays).items() if entry != record["state"][name])
+    if wrong or arrays.keys() != record["state"].keys():
+        raise _Damaged(f"{len(wrong)} arrays do not match their digests, {', '.join(wrong[:3])} among them")
+    return {"state": arrays, "record": record}
 
 
 class _Damaged(Exception):

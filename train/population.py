@@ -75,6 +75,7 @@ def create_population(
     *,
     make_schedule: Callable[[Hyper], optax.Schedule] | None = None,
     ema: bool = False,
+    start: Any = None,
 ) -> State:
     """The stacked states at step 0; that of member i is `create_state(…, key(seeds[i]), hyper[i])`.
 
@@ -84,9 +85,10 @@ def create_population(
       members: seeds and hyperparameters.
       make_schedule: same as `create_state`.
       ema: keep moving averages.
+      start: same as in `create_state`, for all members.
     Returns: a `State` of [members, …], on the host but for keys.
     """
-    create = compile_create(task, make_optimizer, make_schedule=make_schedule, ema=ema)
+    create = compile_create(task, make_optimizer, make_schedule=make_schedule, ema=ema, start=start)
     # One by one: batched, initializers take twice as long to compile, and a call takes less than a millisecond.
     states = [
         create(jax.random.key(int(seed)), {name: values[i] for name, values in members.hyper.items()})

@@ -3,12 +3,13 @@
 from . import prepare
 from .catalogue import load, names
 from .images import image_spec, labels, moments, require_images
-from .pixels import read_image
+from .pixels import decode, read_image
 from .source import Records, Source, subset
 
 __all__ = [
     "Records",
     "Source",
+    "decode",
     "image_spec",
     "labels",
     "load",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, MissingFile
+from ...errors import InputError, MissingFile, listed
 from .images import image_spec
 from .pixels import CHANNELS, decode
 from .source import Source
@@ -87,7 +87,7 @@ def _image_shape(name: str, features: Any, image_size: int | None) -> tuple[int,
         return key in features and isinstance(features[key], kind)
 
     if not (is_one("image", tfds.features.Image) and is_one("label", tfds.features.ClassLabel)):
-        have = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
+        have = listed([f"{key} ({type(feature).__name__})" for key, feature in features.items()])
         raise InputError(
             f"tfds:{name} is not a set of labeled images, which have image (Image) and label (ClassLabel): "
             f"it has {have}."

@@ -17,14 +17,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from ...errors import InputError, MissingFile
-from ..catalogue import example_inputs
+from ...errors import InputError, MissingFile, listed
+from ..catalogue import example_inputs, fields
 from ..classifiers import VGG, AlexNet, FIDInception, PreActResNet, ResNet, ViT
 from ..generative import DenoisingUNet, DiT
-from . import alexnet_names, dit_names, inception_names, resnet_names, unet_names, vgg_names, vit_names
+from . import alexnet_names, dit_names, google_vit, inception_names, resnet_names, unet_names, vgg_names, vit_names
+from .wrapped import cure_of_names, cure_of_pickle
 
 TorchEntries = Callable[[tuple[str, ...], np.ndarray], list[tuple[str, np.ndarray]]]
 
@@ -40,6 +41,7 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
 }
 # What becomes of a published state dict first, where its names are older or it stores what nothing learns.
 READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {
+    VGG: vgg_names.torchvision_names,
     DenoisingUNet: unet_names.present_names,
     DiT: dit_names.without_positions,
 }
@@ -63,7 +65,9 @@ def load(model: nn.Module, path: str | Path, image_shape: Sequence[int]) -> dict
     return from_torch(model, read(path), template(model, image_shape))
 
 
-def save(model: nn.Module, variables: Mapping[str, Any], path: str | Path) -> None:
+def save(
+    model: nn.Module, variables: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes variables of a network so that `load`, torchvision, timm or diffusers can read them.
 
     (DiT's authors also store its positions, which are computed here: load such a file there with strict=False.)
@@ -72,38 +76,47 @@ def save(model: nn.Module, variables: Mapping[str, Any], path: str | Path) -> No
       model: the network.
       variables: {"params", …}.
       path: path of the file, in a folder that exists. An older file is replaced in one move.
-    Raises: MissingFile if the folder does not exist; ValueError as in `to_torch`.
+      metadata: texts that the file is to hold besides, for `read_metadata`.
+    Raises: MissingFile if the folder does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise MissingFile(f"There is no folder {path.parent} to write {path.name} into.")
     partial_file = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(x) for name, x in to_torch(model, variables).items()}, partial_file)
+    arrays = {name: np.ascontiguousarray(x) for name, x in to_torch(model, variables).items()}
+    save_file(arrays, partial_file, {"format": "pt", **(metadata or {})})
     partial_file.replace(path)
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file.
+    """The arrays of a `.safetensors` file, or of a vision transformer that Google published as `.npz`.
 
+    Returns: name -> array; those of an `.npz` under timm's names and in its layout.
     Raises: MissingFile if there is none; InputError if it is not in the format: cut short, forged, or a pickle
       (`.pth`), which is never opened as one.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFile(f"There is no file of weights {path}.")
-    hint = ""
+    if path.suffix == ".npz":
+        return google_vit.read(path)
     try:
-        with path.open("rb") as file:
-            if file.read(4).startswith(PICKLES):
-                hint = " It looks like a pickle of PyTorch; safetensors.torch.save_file converts the state dict of one."
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:  # numpy's, of a shape that no array can have
-        raise InputError(f"{path} is not a readable safetensors file: {error}.{hint}") from error
+        raise InputError(f"{path} is not a readable safetensors file: {error}.{cure_of_pickle(path)}") from error
     except AttributeError as error:  # safetensors asks numpy for types of less than 16 bits by name
         raise InputError(f"{path} holds numbers of a type that is not read here: {error}.") from error
 
 
-PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive, and the bare pickles before it
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts that a `.safetensors` file holds besides its arrays; none of a file in another format."""
+    if Path(path).suffix == ".npz":
+        return {}
+    try:
+        with safe_open(path, "numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
 
 
 def at_resolution(
@@ -129,7 +142,6 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, np.nda
       model: the network of the variables.
       variables: {"params", …}, or gradients in that form.
     Returns: name -> array in torch's layout. The counts of batches that torch keeps, and nothing uses, are left out.
-    Raises: InputError for a network that has no published names.
     """
     entries = _entries_of(model)
     return {
@@ -148,12 +160,10 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
       template: variables of the network or their shapes, from `template`.
     Returns: numpy arrays of the template's structure, shapes and types.
     Raises: InputError that lists the names that are missing or unknown, whose shapes or types do not fit, that hold
-      NaN, infinity or more than the network's type can, or a negative variance; or for a network that has no
-      published names.
+      NaN, infinity or more than the network's type can, or a negative variance.
     """
     entries = _entries_of(model)
-    state_dict = READINGS.get(type(model), dict)(state_dict)
-    given = {name: np.asarray(x) for name, x in state_dict.items() if not name.endswith("num_batches_tracked")}
+    given = present(model, state_dict)
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     wanted = _shapes(entries, template)
     both = wanted.keys() & given.keys()
@@ -170,9 +180,53 @@ def from_torch(model: nn.Module, state_dict: Mapping[str, np.ndarray], template:
         "negative": {name for name in floating if name.endswith("running_var") and (given[name] < 0).any()},
     }
     if any(problems.values()):
-        told = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names)
+        cure = cure_of_names(given, wanted)
+        if cure:
+            raise InputError(cure)
+        told = "; ".join(f"{kind}: {listed(sorted(names))}" for kind, names in problems.items() if names)
         raise InputError(f"The weights do not fit this network. {told}.")
     return jax.tree_util.tree_unflatten(structure, [_gather(entries, path, leaf, given) for path, leaf in leaves])
+
+
+def present(model: nn.Module, state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict under the names that `to_torch` gives, where a family's names have others too, without counts."""
+    renamed = READINGS.get(type(model), dict)(state_dict)
+    return {name: np.asarray(x) for name, x in renamed.items() if not name.endswith("num_batches_tracked")}
+
+
+def head_shapes(model: nn.Module, image_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the weights that depend on the number of classes: the classifier's last layer.
+
+    Raises: InputError for a network without the field `num_classes`, or without such weights.
+    """
+    if "num_classes" not in fields(model):
+        raise InputError(f"{type(model).__name__} has no field num_classes, by which its head could be known.")
+    entries = _entries_of(model)
+    one, two, own = (
+        _shapes(entries, template(each, image_shape))
+        for each in (model.clone(num_classes=1), model.clone(num_classes=2), model)
+    )
+    found = {name: own[name] for name, shape in one.items() if shape != two[name]}
+    if not found:
+        raise InputError(f"{type(model).__name__} has no weights whose shapes depend on the number of classes.")
+    return found
+
+
+def check_channels(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_shape: Sequence[int]) -> None:
+    """Raises InputError if weights are for images of another number of channels than these."""
+    entries, (height, width, channels) = _entries_of(model), image_shape
+    own, other = (_shapes(entries, template(model, (height, width, n))) for n in (channels, channels + 1))
+    name = next((name for name, shape in own.items() if shape != other[name]), None)
+    if name is None or name not in state_dict or state_dict[name].shape == own[name]:
+        return
+    for n in range(1, MOST_CHANNELS + 1):
+        if _shapes(entries, template(model, (height, width, n)))[name] == state_dict[name].shape:
+            raise InputError(
+                f"The weights are for images of {n} channel{'s' if n > 1 else ''}; these images have {channels}."
+            )
+
+
+MOST_CHANNELS = 4  # of images that are read
 
 
 def template(model: nn.Module, image_shape: Sequence[int]) -> Any:
@@ -188,15 +242,15 @@ def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_sh
       model: the network, with a field `num_classes` of any value.
       state_dict: name -> array.
       image_shape: (height, width, channel).
-    Raises: InputError if network or weights lack the classifier, or its bias is not a vector; or as in `to_torch`.
+    Raises: InputError if network or weights lack the classifier, or its bias is not a vector.
     """
-    entries = _entries_of(model)
-    one, two = (_shapes(entries, template(model.clone(num_classes=n), image_shape)) for n in (1, 2))
-    head = next((name for name, shape in one.items() if len(shape) == 1 and shape != two[name]), None)
+    state_dict = present(model, state_dict)
+    wanted = _shapes(_entries_of(model), template(model, image_shape))
+    head = next((name for name, shape in head_shapes(model, image_shape).items() if len(shape) == 1), None)
     if head is None:
         raise InputError(f"{type(model).__name__} has no classifier whose weights tell the number of classes.")
     if head not in state_dict:
-        raise InputError(f"The weights do not fit this network. missing: {head}.")
+        raise InputError(cure_of_names(state_dict, wanted) or f"The weights do not fit this network. missing: {head}.")
     shape = state_dict[head].shape
     if len(shape) != 1 or shape[0] < 1:
         raise InputError(f"The weights do not fit this network. of another shape: {head} {shape} for (classes,).")
@@ -204,10 +258,12 @@ def num_classes(model: nn.Module, state_dict: Mapping[str, np.ndarray], image_sh
 
 
 def _entries_of(model: nn.Module) -> TorchEntries:
-    if type(model) not in TORCH_ENTRIES:
-        families = ", ".join(family.__name__ for family in TORCH_ENTRIES)
-        raise InputError(f"{type(model).__name__} has no published names. Families that have: {families}.")
-    return TORCH_ENTRIES[type(model)]
+    return TORCH_ENTRIES.get(type(model), _own_entries)
+
+
+def _own_entries(path: tuple[str, ...], array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """A leaf under its own path, as it is: the names of a network that has no published ones."""
+    return [(".".join(path), array)]
 
 
 def _strings(path) -> tuple[str, ...]:

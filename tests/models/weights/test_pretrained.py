@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 
 import jax
@@ -180,9 +181,89 @@ def test_weights_that_do_not_fit_are_listed_and_counts_of_batches_are_not():
         pretrained.from_torch(model, named, variables)
 
 
-def test_a_network_without_published_names_says_which_have_some():
-    with pytest.raises(ValueError, match=r"MLP has no published names\. Families that have: AlexNet, VGG, ResNet"):
-        pretrained.to_torch(mlp.MLP(), {})
+def timm_vgg(named):
+    """timm's names of torchvision's VGG of two stages: its hidden layers are convolutions, its head is a layer."""
+    renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+    shapes = {"classifier.0.weight": (8, 6, 2, 2), "classifier.3.weight": (7, 8, 1, 1)}
+    found = {}
+    for name, array in named.items():
+        layer, _, leaf = name.rpartition(".")
+        found[f"{renamed.get(layer, layer)}.{leaf}"] = array.reshape(shapes.get(name, array.shape))
+    return found
+
+
+def test_timms_names_of_vgg_are_read_as_torchvisions():
+    model = SMALL["vgg"]
+    variables = random_variables(model)
+    theirs = timm_vgg(pretrained.to_torch(model, variables))
+    assert {"pre_logits.fc1.weight", "pre_logits.fc2.bias", "head.fc.weight"} <= theirs.keys()
+    assert pretrained.num_classes(model, theirs, SHAPE) == 3
+    assert_same(pretrained.from_torch(model, theirs, variables), variables)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "state_dict.", "model.backbone."])
+def test_names_with_something_before_them_are_told_the_line_that_removes_it(prefix, tmp_path):
+    model = SMALL["resnet"]
+    variables = random_variables(model)
+    wrapped = {prefix + name: array for name, array in pretrained.to_torch(model, variables).items()}
+    save_file(wrapped, tmp_path / "in.safetensors")
+    for call in (
+        lambda: pretrained.from_torch(model, wrapped, variables),
+        lambda: pretrained.num_classes(model, wrapped, SHAPE),
+    ):
+        with pytest.raises(ValueError, match="The names of these weights begin with") as error:
+            call()
+    # The line does what it says.
+    line = str(error.value).split("without it: ")[1].split(", both from")[0]
+    cured = {}
+    exec(line, {"load_file": lambda name: wrapped, "save_file": lambda arrays, name: cured.update(arrays)})
+    assert_same(pretrained.from_torch(model, cured, variables), variables)
+
+
+def test_a_message_names_at_most_ten_weights():
+    named = pretrained.to_torch(SMALL["resnet"], random_variables(SMALL["resnet"]))
+    with pytest.raises(ValueError, match=r"missing: .* … and \d+ more") as error:
+        pretrained.from_torch(SMALL["resnet"], {}, random_variables(SMALL["resnet"]))
+    assert str(error.value).count(",") == 9
+    assert len(named) > 10
+
+
+def pickled(path, content, names, key):
+    """A pickle as torch.save writes it: of a state dict, under a key or not, in an archive or bare."""
+    state = dict.fromkeys(names, 0)
+    data = pickle.dumps({"epoch": 3, key: state} if key else state, protocol=2)
+    if content == "bare":
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+
+
+@pytest.mark.parametrize("content", ["bare", "archive"])
+@pytest.mark.parametrize("key", ["", "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_pickle_is_answered_with_the_line_that_converts_it(content, key, prefix, tmp_path):
+    path = tmp_path / "weights.pth"
+    pickled(path, content, [f"{prefix}fc.weight", f"{prefix}fc.bias"], key)
+    with pytest.raises(ValueError, match="looks like a pickle") as error:
+        pretrained.read(path)
+    message = str(error.value)
+    assert ('["' in message) == bool(key)
+    assert (f'["{key}"]' in message) == bool(key)
+    assert ('removeprefix("module.")' in message) == bool(prefix)
+    compile(message.split("converts it: ")[1], "the line", "exec")
+
+
+def test_a_network_without_published_names_keeps_its_own(tmp_path):
+    model = mlp.MLP(num_classes=3, hidden=(4,))
+    variables = random_variables(model)
+    pretrained.save(model, variables, tmp_path / "own.safetensors")
+    stored = pretrained.read(tmp_path / "own.safetensors")
+    assert sorted(stored) == [
+        f"params.{layer}.{leaf}" for layer in ("hidden1", "output") for leaf in ("bias", "kernel")
+    ]
+    assert pretrained.num_classes(model.clone(num_classes=1000), stored, SHAPE) == 3
+    assert_same(pretrained.load(model, tmp_path / "own.safetensors", SHAPE), variables)
 
 
 def forged(header, data=b"\0" * 16):
