@@ -118,6 +118,7 @@ def training_of(config: Config) -> lab.Training:
         drops=config.drops,
         dtype=config.precision.dtype,
         label_smoothing=config.loss.label_smoothing,
+        class_weights=config.loss.class_weights,
         augmentation=config.augmentation,
         mixing=config.mixing,
         accumulate=config.accumulation.accumulate,

@@ -84,6 +84,7 @@ def main(config: Config) -> lab.Result:
             drops=config.drops,
             dtype=config.precision.dtype,
             label_smoothing=config.loss.label_smoothing,
+            class_weights=config.loss.class_weights,
             augmentation=config.augmentation,
             mixing=config.mixing,
             layout=config.layout,

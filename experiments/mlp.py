@@ -138,6 +138,7 @@ def make_classifier(config: Config, model: str | nn.Module) -> lab.Classifier:
         seed=config.random.seed,
         drops=lab.DropOptions(dropout=config.dropout),
         label_smoothing=config.loss.label_smoothing,
+        class_weights=config.loss.class_weights,
         dtype=config.precision.dtype,
         augmentation=config.augmentation,
         mixing=config.mixing,

@@ -100,6 +100,7 @@ def make_classifier(config: Config) -> lab.Classifier:
         seed=config.random.seed,
         drops=config.drops,
         label_smoothing=config.loss.label_smoothing,
+        class_weights=config.loss.class_weights,
         dtype=config.precision.dtype,
         augmentation=config.augmentation,
         mixing=config.mixing,

@@ -144,6 +144,7 @@ def small_classifier(config: Config) -> lab.Classifier:
         seed=config.random.seed,
         drops=config.drops,
         label_smoothing=config.loss.label_smoothing,
+        class_weights=config.loss.class_weights,
         dtype=config.precision.dtype,
         augmentation=config.augmentation,
         copies=config.views.tta,
@@ -166,6 +167,7 @@ def small_classifier(config: Config) -> lab.Classifier:
         shape,
         preprocess=classifier.preprocess,
         label_smoothing=config.loss.label_smoothing,
+        class_weights=config.loss.class_weights,
         traced_fields=("dropout",),
     )
     small = data.subset(source, config.train_size)

@@ -88,6 +88,7 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
             drops=config.drops,
             dtype=config.precision.dtype,
             label_smoothing=config.loss.label_smoothing,
+            class_weights=config.loss.class_weights,
             augmentation=config.augmentation,
             mixing=config.mixing,
             copies=config.views.tta,
@@ -114,8 +115,9 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
             patience=config.stopping.patience,
             checkpoint_every=config.stopping.checkpoint_every,
         )
-        values, drawn = lab.report_classifier(classifier, trained, lab.load(config.data, "test"), schedule, population)
-        return run.finish(values, figures | drawn)
+        test = lab.load(config.data, "test")
+        values, drawn, classes = lab.report_classifier(classifier, trained, test, schedule, population)
+        return run.finish(values, figures | drawn, classes=classes)
 
 
 def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[float, dict[str, Figure]]:

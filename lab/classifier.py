@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import metrics, models, tasks, train
-from ..data import Source, augment, moments, require_images
+from ..data import Source, augment, labels, moments, require_images
 from ..errors import InputError
 from .arrays import EVALUATION_BATCH
 from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
@@ -59,6 +59,10 @@ class Classifier:
           variables: those of one run.
           source: the split.
         """
+        return self.predictor(source)(variables)
+
+    def predictor(self, source: Source) -> Callable[[tasks.Variables], np.ndarray]:
+        """Variables of one run -> what `probabilities` returns, compiled once for all runs."""
         views = self.views if source.split == "test" else None
 
         def predict(variables, batch):
@@ -67,9 +71,8 @@ class Classifier:
             return {"probabilities": metrics.mean_vote(jax.nn.softmax(logits))}
 
         resident = self.training.batch.resident
-        return train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=resident)(variables)[
-            "probabilities"
-        ]
+        rows = train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=resident)
+        return lambda variables: rows(variables)["probabilities"]
 
 
 def classification(
@@ -82,6 +85,7 @@ def classification(
     seed: int = 0,
     drops: DropOptions = DropOptions(),
     label_smoothing: float = 0.0,
+    class_weights: str = "none",
     dtype: str = "float32",
     augmentation: AugmentationOptions = AugmentationOptions(),
     mixing: MixingOptions = MixingOptions(),
@@ -98,6 +102,7 @@ def classification(
       model: a name of `models.names(role="classifier")`, or a module: images [batch, height, width, channel] -> logits.
       seed: seed of the training.
       label_smoothing: probability that is moved from the label to all classes alike, in training.
+      class_weights: "none", or "balanced": an example of class c counts n / (classes · n_c) in the training loss.
       dtype: data type of activations and gradients.
       copies: number of augmented copies of a test image that vote.
       accumulate: number of parts of a batch.
@@ -106,6 +111,9 @@ def classification(
     Raises: InputError for a name, split or number that is not valid, or for weights that do not fit.
     """
     source = load(data, "train")
+    if len(source.classes) < 2:
+        found = f"one class, {source.classes[0]}" if source.classes else "no classes"
+        raise InputError(f"{source.name} has {found}; a classifier tells at least two apart.")
     views = voting_views(augmentation, source, copies)
     name = model if isinstance(model, str) else None
     if isinstance(model, str):
@@ -118,7 +126,9 @@ def classification(
     preprocess = partial(augment.normalize, mean=mean, std=std)
     make_task = partial(tasks.classification, model, shape, preprocess=preprocess)
     training = make_training(
-        make_task(label_smoothing=label_smoothing, trained=trained),
+        make_task(
+            label_smoothing=label_smoothing, class_weights=weights_of_classes(class_weights, source), trained=trained
+        ),
         source,
         data=data,
         batch=batch,
@@ -144,6 +154,18 @@ def _trained(start: StartingWeights | None, drops: DropOptions) -> Callable[[tup
     if drops.dropout or drops.drop_path:
         raise InputError("A frozen network drops nothing; set --dropout and --drop-path to 0.")
     return start.head.__contains__
+
+
+def weights_of_classes(kind: str, source: Source) -> np.ndarray | None:
+    """How much an example of each class counts in the loss, float32 [classes], or None for all alike.
+
+    "balanced" is n / (classes · n_c), as scikit-learn has it: all classes count alike, and the mean weight of the
+    examples is 1.
+    """
+    if kind == "none":
+        return None
+    counts = np.bincount(labels(source), minlength=len(source.classes))
+    return (len(source) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
 def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axis_name: str | None) -> nn.Module:

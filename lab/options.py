@@ -111,6 +111,8 @@ class LossOptions:
 
     label_smoothing: Annotated[float, PROPER_FRACTION] = 0.0
     """Probability that the training target moves from the label to all classes alike, such as 0.1."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the training loss: balanced lets all classes count alike, however rare."""
 
 
 @dataclass(frozen=True)

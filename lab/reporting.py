@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from .. import data, plots
 from .classifier import Classifier
@@ -14,11 +14,13 @@ from .options import SeedsOptions
 from .trained import Trained
 from .training import Schedule
 
+Classes = dict[str, dict[str, float]]  # name of a class -> its numbers
+
 
 def report_classifier(
     classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, population: SeedsOptions | None
-) -> tuple[dict[str, float], dict[str, Figure]]:
-    """(numbers, figures) of a trained classifier, or of the hyperparameters that a population chose on validation data.
+) -> tuple[dict[str, float], dict[str, Figure], Classes]:
+    """What is reported of a trained classifier, or of the hyperparameters that a population chose on validation data.
 
     Args:
       classifier: what was trained.
@@ -26,15 +28,52 @@ def report_classifier(
       test: the test split, which is read here, once.
       schedule: hyper -> (step -> learning rate).
       population: number of seeds of each setting; None for a single run.
+    Returns: (numbers, figures, numbers of each class). Numbers of a population are means over the seeds.
     """
+    report = _report_one if population is None else _report_members
+    rows = slice(0, 1) if population is None else trained.chosen_rows(population.seeds)
+    predict, truth = classifier.predictor(test), data.labels(test)
+    chosen = range(len(trained.members))[rows]
+    probabilities = [predict(trained.variables(trained.fitted.best, i)) for i in chosen]
+    values, figures = report(classifier, trained, test, schedule, rows)
     if population is None:
-        values, figures = _report_one(classifier, trained, test, schedule)
-    else:
-        values, figures = _report_members(classifier, trained, test, population.seeds)
-    return values | classifier.training.report_start(), figures
+        figures |= draw_predictions(probabilities[0], test)
+    macro, classes = class_scores(truth, [each.argmax(-1) for each in probabilities], test.classes)
+    return values | macro | classifier.training.report_start(), figures, classes
 
 
-def _report_one(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule):
+def class_scores(
+    labels: np.ndarray, predicted: Sequence[np.ndarray], names: Sequence[str]
+) -> tuple[dict[str, float], Classes]:
+    """Accuracy (recall), precision and F1 of each class, and their means over the classes.
+
+    Args:
+      labels: true classes, integers [n].
+      predicted: predicted classes [n] of each seed; numbers are means over the seeds.
+      names: of all classes; those without an example have no numbers.
+    Returns: ({"test_macro_accuracy": …, "test_macro_f1": …}, name -> numbers). A class that is never predicted has
+      precision 0.
+    """
+    present = np.unique(labels)
+    scores = np.mean(
+        [precision_recall_fscore_support(labels, each, labels=present, zero_division=0.0)[:3] for each in predicted], 0
+    )
+    precision, recall, f1 = scores
+    counts = np.bincount(labels, minlength=len(names))
+    classes = {
+        names[label]: {
+            "accuracy": float(recall[i]),
+            "precision": float(precision[i]),
+            "f1": float(f1[i]),
+            "images": int(counts[label]),
+        }
+        for i, label in enumerate(present)
+    }
+    return {"test_macro_accuracy": float(recall.mean()), "test_macro_f1": float(f1.mean())}, classes
+
+
+def _report_one(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, rows: slice):
+    del rows
     fitted, training = trained.fitted, classifier.training
     measured = trained.measure(fitted.best, test, classifier.test_task)
     peak = float(trained.members.hyper["learning_rate"][0])
@@ -53,13 +92,13 @@ def _report_one(classifier: Classifier, trained: Trained, test: data.Source, sch
         ),
         "schedule": plots.schedule(steps, {"warm-up and cosine": schedule({"learning_rate": peak})(steps)}),
     }
-    return values, figures | draw_predictions(classifier.probabilities(fitted.best, test), test)
+    return values, figures
 
 
-def _report_members(classifier: Classifier, trained: Trained, test: data.Source, seeds: int):
+def _report_members(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, rows: slice):
     """Means over the seeds of the chosen hyperparameters."""
-    fitted, members = trained.fitted, trained.members
-    rows = trained.chosen_rows(seeds)
+    del schedule
+    fitted, members, seeds = trained.fitted, trained.members, rows.stop - rows.start
     measured = {name: x[rows] for name, x in trained.measure(fitted.best, test, classifier.test_task).items()}
     values = {
         "test_accuracy": float(measured["accuracy"].mean()),
@@ -89,25 +128,42 @@ def curves(trained: Trained, split: str, number: int = 0) -> dict[str, np.ndarra
 
 
 def draw_predictions(probabilities: np.ndarray, source: data.Source, shown: int = 32) -> dict[str, Figure]:
-    """Figures of the first images with their predictions, and of the confusion matrix.
+    """Figures of some images of each class with their predictions, of the worst errors, and of the confusion matrix.
 
     Args:
       probabilities: [len(source), classes].
       source: the split.
       shown: number of images.
     """
-    predicted, examples = probabilities.argmax(-1), [source[i] for i in range(min(shown, len(source)))]
-    labels = np.array([source[i]["label"] for i in range(len(source))])
-    first: Any = slice(len(examples))
-    return {
-        "predictions": plots.predictions(
-            np.stack([example["image"] for example in examples]),
-            labels[first],
-            predicted[first],
-            probabilities.max(-1)[first],
-            source.classes,
-        ),
+    labels, predicted = data.labels(source), probabilities.argmax(-1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:shown]
+    figures = {
+        "predictions": _gallery(probabilities, source, labels, some_of_each(labels, shown)),
         "confusion_matrix": plots.confusion_matrix(
             confusion_matrix(labels, predicted, labels=range(len(source.classes))), source.classes
         ),
     }
+    return figures | ({"worst_errors": _gallery(probabilities, source, labels, worst)} if len(worst) else {})
+
+
+def some_of_each(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices of examples, as many of each class as can be: the first of each, then the second of each, ….
+
+    >>> some_of_each(np.array([0, 0, 0, 1, 2, 2]), 5).tolist()
+    [0, 3, 4, 1, 5]
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    rank = np.arange(len(labels)) - starts
+    return order[np.lexsort((order, labels[order], rank))][:count]
+
+
+def _gallery(probabilities: np.ndarray, source: data.Source, labels: np.ndarray, chosen: np.ndarray) -> Figure:
+    return plots.predictions(
+        source.read(chosen)["image"],
+        labels[chosen],
+        probabilities[chosen].argmax(-1),
+        probabilities[chosen].max(-1),
+        source.classes,
+    )

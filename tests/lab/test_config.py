@@ -159,4 +159,4 @@ def test_a_config_of_the_first_version_reads_into_the_groups_of_today():
     found = lab.read_config(OLD, config, {}, experiment="resnet")
     written = json.loads(OLD.read_text())
     written.pop("experiment")
-    assert lab.to_json(found) == {**written, "final_rate": 0.0, "name": None, "out": None}
+    assert lab.to_json(found) == {**written, "final_rate": 0.0, "class_weights": "none", "name": None, "out": None}

@@ -91,3 +91,23 @@ def test_images_are_preprocessed_in_training_and_at_prediction_alike(batch):
     for train in (True, False):
         measured = measure(task, percent, train=train)["loss"].value
         assert float(measured) == pytest.approx(float(measure(task_of(), batch)["loss"].value), rel=1e-5)
+
+
+def test_class_weights_are_a_weighted_mean_in_training_alone(batch):
+    weights = np.array([1.0, 2.0, 5.0], np.float32)
+    of_each = -np.log(PROBABILITIES[np.arange(4), batch["label"]])
+    counts = weights[batch["label"]]
+    found = measure(task_of(class_weights=weights), batch, train=True)
+    assert found["loss"].value == pytest.approx((counts * of_each).sum() / counts.sum(), rel=1e-6)
+    plain = measure(task_of(), batch)
+    assert measure(task_of(class_weights=weights), batch)["loss"].value == plain["loss"].value
+    assert found["accuracy"].value == plain["accuracy"].value
+
+
+def test_class_weights_of_mixed_labels_are_the_mean_of_their_classes(batch):
+    weights, mixed = np.array([1.0, 2.0, 5.0], np.float32), np.eye(3, dtype=np.float32)[batch["label"]]
+    mixed = 0.5 * mixed + 0.5 * mixed[::-1]
+    of_each = -(mixed * np.log(PROBABILITIES)).sum(-1)
+    counts = mixed @ weights
+    found = measure(task_of(class_weights=weights), batch | {"label": mixed}, train=True)
+    assert found["loss"].value == pytest.approx((counts * of_each).sum() / counts.sum(), rel=1e-6)
