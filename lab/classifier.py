@@ -122,7 +122,7 @@ def classification(
     shape, (name, fields) = require_images(source), models.describe(model, name)
     start = None if weights is None else starting_weights(weights, model, name, shape)
     trained = _trained(start, drops) if freeze else None
-    mean, std = moments(source) if start is None or start.mean is None else (start.mean, start.std)
+    mean, std = moments(source) if start is None or start.moments is None else start.moments
     preprocess = partial(augment.normalize, mean=mean, std=std)
     make_task = partial(tasks.classification, model, shape, preprocess=preprocess)
     training = make_training(

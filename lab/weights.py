@@ -51,10 +51,8 @@ class StartingWeights:
 
     variables: Any
     """Variables of the network, None where they are to be initialized: what `Training.variables` takes."""
-    mean: np.ndarray | None
-    """What is subtracted from each channel of pixels in [0, 1]; None for the mean of the data."""
-    std: np.ndarray | None
-    """What they are divided by then; None for the standard deviation of the data."""
+    moments: tuple[np.ndarray, np.ndarray] | None
+    """(mean, standard deviation) by which each channel of pixels in [0, 1] is normalized; None for the data's own."""
     head: Mapping[tuple[str, ...], tuple[int, ...]]
     """Path -> shape of the head's parameters: what is trained of a frozen network."""
     path: Path
@@ -66,7 +64,7 @@ class StartingWeights:
 
     def report(self, *, frozen: bool) -> dict[str, Any]:
         """What `SavedClassifier.weights` holds of them: path, digest, a sentence, and numbers of parameters."""
-        flat = traverse_util.flatten_dict(self.variables["params"])
+        flat: Any = traverse_util.flatten_dict(self.variables["params"])
         sizes = {path: 0 if x is None else x.size for path, x in flat.items()}
         loaded = sum(sizes.values())
         head = sum(math.prod(shape) for shape in self.head.values())
@@ -108,7 +106,7 @@ def starting_weights(path: Path, model: nn.Module, name: str, image_shape: tuple
     head = _head(model, image_shape)
     if new_head:
         variables = jax.tree_util.tree_map_with_path(lambda at, x: None if _strings(at)[1:] in head else x, variables)
-    return StartingWeights(variables, *_moments(saved, name, image_shape), head, path, _digest(stored), new_head)
+    return StartingWeights(variables, _moments(saved, name, image_shape), head, path, _digest(stored), new_head)
 
 
 def _read(path: Path) -> tuple[Mapping[str, np.ndarray], SavedClassifier | None]:
@@ -134,20 +132,24 @@ def _fit_head(
 
 def _head(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Path -> shape of the parameters whose shapes depend on the number of classes."""
-    one, two, own = (
-        traverse_util.flatten_dict(pretrained.template(each, image_shape)["params"])
-        for each in (model.clone(num_classes=1), model.clone(num_classes=2), model)
-    )
-    return {path: leaf.shape for path, leaf in own.items() if one[path].shape != two[path].shape}
+
+    def shapes(model: Any) -> dict[Any, tuple[int, ...]]:
+        flat: Any = traverse_util.flatten_dict(pretrained.template(model, image_shape)["params"])
+        return {path: leaf.shape for path, leaf in flat.items()}
+
+    one, two, own = (shapes(each) for each in (model.clone(num_classes=1), model.clone(num_classes=2), model))
+    return {path: shape for path, shape in own.items() if one[path] != two[path]}
 
 
-def _moments(saved: SavedClassifier | None, name: str, image_shape: tuple[int, int, int]):
-    """(mean, std) of the images that the weights were trained on; Nones where nothing tells."""
+def _moments(
+    saved: SavedClassifier | None, name: str, image_shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mean, std) of the images that the weights were trained on; None where nothing tells."""
     if saved is not None:
         return np.asarray(saved.mean, np.float32), np.asarray(saved.std, np.float32)
     usual = weights.convention(name)
     if image_shape[2] != len(usual.mean):
-        return None, None
+        return None
     return np.asarray(usual.mean, np.float32), np.asarray(usual.std, np.float32)
 
 
@@ -156,7 +158,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.view(np.uint8).reshape(-1))
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -55,10 +55,8 @@ def classification(
         variables = {"params": params, **model_state}
         images = preprocess(batch["image"])
         if train and trained is not None:
-            constant = jax.tree_util.tree_map_with_path(
-                lambda path, x: x if trained(tuple(key.key for key in path)) else jax.lax.stop_gradient(x), params
-            )
-            logits: Any = model.apply({**variables, "params": constant}, images, train=False)
+            held = {**variables, "params": held_constant(params, trained)}
+            logits: Any = model.apply(held, images, train=False)
         elif train:
             traced = model.clone(**{name: hyper[name] for name in traced_fields})
             logits, updated = traced.apply(
@@ -83,3 +81,12 @@ def classification(
         return Mean.of(per_example, counts), Aux(model_state, {"accuracy": accuracy})
 
     return Task(init, loss)
+
+
+def held_constant(params: Any, trained: Callable[[tuple[str, ...]], bool]) -> Any:
+    """Parameters of which those that are not trained get no gradient."""
+
+    def hold(path, x):
+        return x if trained(tuple(key.key for key in path)) else jax.lax.stop_gradient(x)
+
+    return jax.tree_util.tree_map_with_path(hold, params)

@@ -48,18 +48,15 @@ def three_classes(tmp_path_factory, few_digits):
     return f"folder:{folder}"
 
 
-def test_files(few_digits):
+def files_of_test_split(few_digits):
     """(files, labels) of the test split."""
     source = lab.load(lab.DataOptions(few_digits), "test")
     files = [file for file, _ in source.records.files]
     return files, [source.classes[source[i]["label"]] for i in range(len(source))]
 
 
-test_files.__test__ = False
-
-
 def test_images_are_classified_as_the_run_measured_itself(trained, few_digits):
-    files, labels = test_files(few_digits)
+    files, labels = files_of_test_split(few_digits)
     told = classify.main(classify.Config(tuple(files), run=trained, top=1))
     accuracy = np.mean([row[0][0] == label for row, label in zip(told, labels, strict=True)])
     assert accuracy == pytest.approx(lab.read_result(trained)["metrics"]["test_accuracy"])
@@ -67,7 +64,7 @@ def test_images_are_classified_as_the_run_measured_itself(trained, few_digits):
 
 
 def test_an_exported_file_classifies_as_the_run_does_and_reads_in_torchs_names(trained, exported, few_digits):
-    files, _ = test_files(few_digits)
+    files, _ = files_of_test_split(few_digits)
     by_run = classify.main(classify.Config(tuple(files[:3]), run=trained))
     by_file = classify.main(classify.Config(tuple(files[:3]), weights=exported))
     assert by_file == by_run
@@ -113,7 +110,7 @@ def test_the_best_member_of_a_population_is_used_and_named(few_digits, tmp_path,
     rates = ["--population.learning-rate", "1e-9,0.05", "--population.mode", "map"]
     options = ["--model", "linear", "--data", few_digits, "--out", tmp_path / "run", *rates]
     assert run(capsys, "resnet", *MINIMAL, *options)[0] == 0
-    files, _ = test_files(few_digits)
+    files, _ = files_of_test_split(few_digits)
     code, text = run(capsys, "classify", files[0], "--run", tmp_path / "run")
     assert code == 0
     assert "member 2 of 2, with the best validation: seed 0" in text
@@ -127,7 +124,7 @@ def test_a_network_of_ones_own_is_used_from_its_folder_and_refused_elsewhere(few
     monkeypatch.chdir(tmp_path)
     options = ["--model", "used_models:tiny", "--data", few_digits, "--out", tmp_path / "run"]
     assert run(capsys, "resnet", *MINIMAL, *options)[0] == 0
-    files, _ = test_files(few_digits)
+    files, _ = files_of_test_split(few_digits)
     assert run(capsys, "classify", files[0], "--run", tmp_path / "run")[0] == 0
     assert run(capsys, "export", tmp_path / "run", "own.safetensors")[0] == 0
     assert "params.hidden1.kernel" in load_file("own.safetensors")
@@ -200,7 +197,7 @@ def test_a_run_that_can_not_be_used_is_refused_and_stays_as_it_is(change, messag
 
 
 def test_what_is_wrong_with_the_question_comes_out_first(trained, exported, few_digits, tmp_path, capsys):
-    image = test_files(few_digits)[0][0]
+    image = files_of_test_split(few_digits)[0][0]
     questions = [
         (["classify", image], "Give either --run"),
         (["classify", image, "--run", trained, "--weights", exported], "Give either --run"),
