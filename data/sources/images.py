@@ -56,7 +56,7 @@ def labels(source: Source) -> np.ndarray:
 
     >>> from etude import data
     >>> data.labels(data.load("digits", "train"))[:5]
-    array([0, 1, 4, 5, 6], dtype=int32)
+    array([0, 1, 4, 5, 7], dtype=int32)
     """
     if "label" not in source.element_spec:
         raise InputError(f"{source.name} has no labels: its examples have {', '.join(source.element_spec)}.")
