@@ -156,8 +156,8 @@ def _trained(start: StartingWeights | None, drops: DropOptions) -> Callable[[tup
     return start.head.__contains__
 
 
-def weights_of_classes(kind: str, source: Source) -> np.ndarray | None:
-    """How much an example of each class counts in the loss, float32 [classes], or None for all alike.
+def weights_of_classes(kind: str, source: Source) -> list[float] | None:
+    """How much an example of each class counts in the loss, a number per class, or None for all alike.
 
     "balanced" is n / (classes · n_c), as scikit-learn has it: all classes count alike, and the mean weight of the
     examples is 1.
@@ -165,7 +165,7 @@ def weights_of_classes(kind: str, source: Source) -> np.ndarray | None:
     if kind == "none":
         return None
     counts = np.bincount(labels(source), minlength=len(source.classes))
-    return (len(source) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+    return (len(source) / (len(counts) * np.maximum(counts, 1))).tolist()
 
 
 def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axis_name: str | None) -> nn.Module:

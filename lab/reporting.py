@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -55,13 +56,12 @@ def class_scores(
       precision 0.
     """
     present = np.unique(labels)
-    scores = np.mean(
-        [precision_recall_fscore_support(labels, each, labels=present, zero_division=0.0)[:3] for each in predicted], 0
-    )
-    precision, recall, f1 = scores
+    score: Callable[..., Any] = precision_recall_fscore_support  # its annotations are narrower than its documentation
+    scores = [score(labels, each, labels=present, zero_division=0.0)[:3] for each in predicted]
+    precision, recall, f1 = np.mean(scores, 0)
     counts = np.bincount(labels, minlength=len(names))
-    classes = {
-        names[label]: {
+    classes: Classes = {
+        str(names[label]): {
             "accuracy": float(recall[i]),
             "precision": float(precision[i]),
             "f1": float(f1[i]),
