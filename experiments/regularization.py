@@ -162,15 +162,15 @@ def small_classifier(config: Config) -> lab.Classifier:
         batch = {**batch, "image": changed}
         return data.mixing.mixup(mix_key, batch, alpha=hyper["mixup"], num_classes=len(source.classes))
 
+    small = data.subset(source, config.train_size)
     task = tasks.classification(
         classifier.model,
         shape,
         preprocess=classifier.preprocess,
         label_smoothing=config.loss.label_smoothing,
-        class_weights=config.loss.class_weights,
+        class_weights=lab.weights_of_classes(config.loss.class_weights, small),
         traced_fields=("dropout",),
     )
-    small = data.subset(source, config.train_size)
     return replace(classifier, training=replace(classifier.training, source=small, task=task, augment=augmented))
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         views,
         voting_views,
     )
-    from .classifier import Classifier, classification, more_accurate, named_model
+    from .classifier import Classifier, classification, more_accurate, named_model, weights_of_classes
     from .cli import command, experiments, parse
     from .config import Option, check, flatten, options_of, override, read_config, read_json, to_json
     from .finder import FoundRate, lr_find
@@ -213,6 +213,7 @@ __all__ = [
     "views",
     "voting_views",
     "warmup_cosine",
+    "weights_of_classes",
     "write_csv",
     "write_json",
     "write_members",
@@ -222,7 +223,7 @@ __all__ = [
 _MODULES = {
     "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
     "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
-    "classifier": "Classifier classification more_accurate named_model",
+    "classifier": "Classifier classification more_accurate named_model weights_of_classes",
     "cli": "command experiments parse",
     "config": "Option check flatten options_of override read_config read_json to_json",
     "finder": "FoundRate lr_find",
