@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
+from .names import drawable
 from .style import BLUE, CYCLE, DASHES, GRAY, RED, figure
 
 
@@ -63,15 +64,16 @@ def compared_curves(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
     """
     labels = {"loss": "validation loss", "accuracy": "validation error (%)"}
     order = list(dict.fromkeys(run for lines in curves.values() for run in lines))
-    with figure(0.4 + 3.2 * len(curves), 2.9 + 0.18 * len(order)) as fig:
+    names, fonts = drawable(order, longest=60)
+    with figure(0.4 + 3.2 * len(curves), 2.9 + 0.18 * len(order), fonts) as fig:
         panels = fig.subplots(1, len(curves), squeeze=False)[0]
         for axes, (measure, lines) in zip(panels, curves.items(), strict=True):
             for run, (epochs, values) in lines.items():
                 shown = 100 * (1 - values) if measure == "accuracy" else values
                 number = order.index(run)
                 style = {"color": CYCLE[number], "linestyle": DASHES[number], "marker": MARKERS[number]}
-                # A name that begins with _ would be left out of the legend, and $ begins a formula.
-                axes.plot(epochs, shown, **style, markersize=2.5, label=" " + run.replace("$", r"\$"))
+                # A name that begins with _ would be left out of the legend.
+                axes.plot(epochs, shown, **style, markersize=2.5, label=f" {names[number]}")
             axes.set(xlabel="epoch", ylabel=labels[measure])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         known = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import losses, metrics
 from .mean import Mean
@@ -21,7 +22,7 @@ def classification(
     *,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     label_smoothing: float = 0.0,
-    class_weights: Sequence[float] | None = None,
+    class_weights: np.ndarray | Sequence[float] | None = None,
     traced_fields: Sequence[str] = (),
     views: Callable[[Batch], jax.Array] | None = None,
     trained: Callable[[tuple[str, ...]], bool] | None = None,

@@ -61,7 +61,7 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["schedule_race", "--only", "cosin"], "no schedule 'cosin'. Did you mean cosine? Valid are: constant,"),
+        (["schedule_race", "--only", "cosin"], "no schedule 'cosin'. Did you mean cosine? Valid are: cosine,"),
         (["optimizer_race", "--only", "adan"], "no optimizer 'adan'. Did you mean adam?"),
         (["gradient_descent", "--condition", "0.5"], "condition is 0.5; it must be greater than 1"),
         (["gradient_descent", "--steps", "5"], "steps is 5; it must be at least 10"),
@@ -187,3 +187,20 @@ def test_drawing_a_run_of_an_experiment_that_is_not_here_says_so(tmp_path, capsy
     (tmp_path / "config.json").write_text('{"experiment": "counting"}')
     assert cli.main(["draw", str(tmp_path)]) == 2
     assert "no experiment 'counting'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_regularization_weighs_rare_classes_of_its_small_training_split(few_digits, tmp_path, capsys):
+    options = [
+        "--preset",
+        "smoke",
+        "--data",
+        few_digits,
+        "--epochs",
+        "1",
+        "--population.seeds",
+        "1",
+        "--train-size",
+        "60",
+    ]
+    options += ["--class-weights", "balanced", "--population.mode", "map", "--out", str(tmp_path / "run")]
+    assert cli.main(["regularization", *options]) == 0, capsys.readouterr().err
