@@ -12,6 +12,8 @@ from .batches import in_order, stream
 from .order import epoch_batches, epoch_order, repeat_last
 from .scaling import to_pixels, to_signed_unit
 from .sources import (
+    MOST_PIXELS_PER_SIDE,
+    Arrays,
     Records,
     Source,
     decode,
@@ -27,6 +29,8 @@ from .sources import (
 )
 
 __all__ = [
+    "MOST_PIXELS_PER_SIDE",
+    "Arrays",
     "Records",
     "Source",
     "augment",

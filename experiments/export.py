@@ -14,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from .. import lab
-from ..errors import InputError
+from ..errors import InputError, writing
 from ..models import pretrained
 
 
@@ -37,10 +37,8 @@ def main(config: Config) -> None:
     if config.file.suffix != ".safetensors":
         raise InputError(f"{config.file} must end with .safetensors, by which other programs know the format.")
     found = lab.load_classifier(config.run)
-    try:
+    with writing(config.file):
         pretrained.save(found.model, found.variables, config.file, lab.to_metadata(found.saved))
-    except OSError as error:
-        raise InputError(f"{config.file} can't be written: {error.strerror or error}.") from error
     if found.member:
         print(f"Of the population this is {found.member}.")
     print(f"wrote {config.file}")

@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..errors import InputError, unknown_name
+from .cache import cache_folder
 
 C = TypeVar("C")
 
@@ -319,9 +320,8 @@ def _wants_many_devices(config: Any) -> bool:
 
 def _use_compilation_cache() -> None:
     """Keeps compiled programs between processes, unless the user's environment says where or whether."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "etude" / "jax"
     for variable, value in {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_COMPILATION_CACHE_DIR": str(cache_folder("jax")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
     }.items():
         if variable in os.environ:

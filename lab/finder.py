@@ -25,9 +25,9 @@ from .. import data as sources
 from .. import metrics, models, plots, tasks, train
 from ..data import augment
 from ..errors import InputError
-from .options import BatchOptions, RangeTestOptions, UpdateOptions
+from .options import BatchOptions, OptimizerOptions, RangeTestOptions, UpdateOptions
 from .rates import sweep
-from .training import Training, hyperparameters
+from .training import Training, hyperparameters, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,7 @@ def _source(data: str | sources.Source | Mapping[str, Any]) -> sources.Source:
     if "label" in arrays and arrays["label"].ndim == 1:
         arrays["label"] = arrays["label"].astype(np.int32)
     spec = {name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype) for name, values in arrays.items()}
-    return sources.Source("arrays", "train", _Arrays(arrays), spec)
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    arrays: Mapping[str, np.ndarray]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
-
-    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
-        return {name: values[index] for name, values in self.arrays.items()}
+    return sources.Source("arrays", "train", sources.Arrays(arrays), spec)
 
 
 def _classification(model: str | nn.Module, source: sources.Source) -> tasks.Task:
@@ -134,7 +123,7 @@ def _classification(model: str | nn.Module, source: sources.Source) -> tasks.Tas
     if missing:
         raise InputError(f"{source.name} has no {' and no '.join(sorted(missing))}; a classifier needs both.")
     if isinstance(model, str):
-        classes = len(source.classes) or 1 + int(source.arrays()["label"].max())
+        classes = len(source.classes) or 1 + int(sources.labels(source).max())
         model = models.create(model, num_classes=classes)
     elif not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; give a name, a linen module or a task.")
@@ -170,8 +159,7 @@ class _WithoutTrain(nn.Module):
 
 def _make_optimizer(optimizer: str | Callable[[Any], optax.GradientTransformation]) -> train.MakeOptimizer:
     if isinstance(optimizer, str):
-        named = train.optimizer_named(optimizer)
-        return lambda rate, hyper: named(rate, hyper["momentum"], weight_decay=hyper["weight_decay"])
+        return make_optimizer(OptimizerOptions(optimizer), UpdateOptions())
     if not callable(optimizer):
         raise InputError(
             f"optimizer is a {type(optimizer).__name__}; give a name, or a function of the learning rate such as "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from .. import data as sources
 from .. import schedules, train
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
@@ -50,7 +51,7 @@ class DataOptions:
     """Data set: digits (embedded), tfds:<name> (prepared by TensorFlow Datasets) or folder:<path>."""
     data_dir: Path | None = None
     """Folder of prepared TensorFlow data sets; by default the one that TensorFlow Datasets uses."""
-    image_size: Annotated[int | None, at_least(1, 8192)] = None
+    image_size: Annotated[int | None, at_least(1, sources.MOST_PIXELS_PER_SIDE)] = None
     """Side in pixels to which images are resized and cropped; needed where the images of a set differ in size."""
 
 

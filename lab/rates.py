@@ -17,7 +17,7 @@ from .. import metrics, schedules, tasks, train
 from ..errors import InputError
 from .options import RangeTestOptions, ScheduleOptions, SeedsOptions
 from .run import Run
-from .tables import write_csv
+from .tables import read_csv, write_csv
 from .training import Schedule, Training
 
 FURTHER = 6
@@ -119,8 +119,8 @@ def range_test(
         )
         names = ("learning_rate", *(f"loss_seed{training.seed + i}" for i in range(population.seeds)))
         write_csv(file, names, np.column_stack([rates, losses]))
-    measured = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
-    return measured[:, 0], measured[:, 1:]
+    rates, *losses = read_csv(file).values()
+    return rates, np.column_stack(losses)
 
 
 def sweep(

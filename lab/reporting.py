@@ -31,15 +31,15 @@ def report_classifier(
       population: number of seeds of each setting; None for a single run.
     Returns: (numbers, figures, numbers of each class). Numbers of a population are means over the seeds.
     """
-    report = _report_one if population is None else _report_members
     rows = slice(0, 1) if population is None else trained.chosen_rows(population.seeds)
-    predict, truth = classifier.predictor(test), data.labels(test)
-    chosen = range(len(trained.members))[rows]
+    predict, chosen = classifier.predictor(test), range(len(trained.members))[rows]
     probabilities = [predict(trained.variables(trained.fitted.best, i)) for i in chosen]
-    values, figures = report(classifier, trained, test, schedule, rows)
     if population is None:
+        values, figures = _report_one(classifier, trained, test, schedule)
         figures |= draw_predictions(probabilities[0], test)
-    macro, classes = class_scores(truth, [each.argmax(-1) for each in probabilities], test.classes)
+    else:
+        values, figures = _report_members(classifier, trained, test, rows)
+    macro, classes = class_scores(data.labels(test), [each.argmax(-1) for each in probabilities], test.classes)
     return values | macro | classifier.training.report_start(), figures, classes
 
 
@@ -72,8 +72,7 @@ def class_scores(
     return {"test_macro_accuracy": float(recall.mean()), "test_macro_f1": float(f1.mean())}, classes
 
 
-def _report_one(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, rows: slice):
-    del rows
+def _report_one(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule):
     fitted, training = trained.fitted, classifier.training
     measured = trained.measure(fitted.best, test, classifier.test_task)
     peak = float(trained.members.hyper["learning_rate"][0])
@@ -95,9 +94,8 @@ def _report_one(classifier: Classifier, trained: Trained, test: data.Source, sch
     return values, figures
 
 
-def _report_members(classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, rows: slice):
+def _report_members(classifier: Classifier, trained: Trained, test: data.Source, rows: slice):
     """Means over the seeds of the chosen hyperparameters."""
-    del schedule
     fitted, members, seeds = trained.fitted, trained.members, rows.stop - rows.start
     measured = {name: x[rows] for name, x in trained.measure(fitted.best, test, classifier.test_task).items()}
     values = {

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from .. import data, schedules, tasks, train
 from ..errors import InputError
 from .arrays import EVALUATION_BATCH
+from .cache import cache_folder
 from .folder import write_json
 from .grids import parse_grid
 from .options import (
@@ -53,7 +53,6 @@ def load(options: DataOptions, split: str) -> data.Source:
 
     A folder of images is checked on its first load, with a progress bar; what was found is kept in the user's cache.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etude" / "folders"
     with Progress(*CHECKING, transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task(f"checking {options.data}", visible=False, total=None)
 
@@ -65,7 +64,7 @@ def load(options: DataOptions, split: str) -> data.Source:
             split,
             data_dir=options.data_dir,
             image_size=options.image_size,
-            memory=cache,
+            memory=cache_folder("folders"),
             report=report,
         )
 

@@ -30,22 +30,23 @@ class Valid:
 
 
 @dataclass(frozen=True, eq=False)  # types hash their notes
-class Between(Valid):
+class Between:
     """Numbers with two ends, each of which has a message of its own."""
 
-    ends: tuple[Valid, Valid]
+    low: Valid
+    high: Valid
 
     def check(self, name: str, value: Any) -> None:
         """Raises InputError if a number, or one of several, is out of range."""
-        for end in self.ends:
-            end.check(name, value)
+        self.low.check(name, value)
+        self.high.check(name, value)
 
 
 @dataclass(frozen=True, eq=False)  # types hash their notes
 class Grid:
     """A text that names several numbers, each in a range: see `grids.parse_grid`."""
 
-    of: Valid
+    of: Valid | Between
 
     def check(self, name: str, value: Any) -> None:
         """Raises InputError if the text names no numbers, or one out of range."""
@@ -73,22 +74,16 @@ class Choice:
                 raise unknown_name(self.kind, each, self.names)
 
 
-Note = Valid | Grid | Choice
+Note = Valid | Between | Grid | Choice
 
 TINY, HUGE = 1.2e-38, 3.4e38  # the ends of float32, in which everything is computed
-_HELD = Valid("a number that float32 holds, of a size between 1.2e-38 and 3.4e38", lambda x: TINY <= abs(x) <= HUGE)
 POSITIVE = Between(
-    "positive and finite",
-    lambda x: TINY <= x <= HUGE,
-    (Valid("positive and finite", lambda x: 0 < x < math.inf), _HELD),
+    Valid("positive and finite", lambda x: 0 < x < math.inf),
+    Valid("a number that float32 holds, of a size between 1.2e-38 and 3.4e38", lambda x: TINY <= x <= HUGE),
 )
 NON_NEGATIVE = Between(
-    "at least 0 and finite",
-    lambda x: 0 <= x <= HUGE,
-    (
-        Valid("at least 0 and finite", lambda x: 0 <= x < math.inf),
-        Valid("at most 3.4e38, the largest number that float32 holds", lambda x: x <= HUGE),
-    ),
+    Valid("at least 0 and finite", lambda x: 0 <= x < math.inf),
+    Valid("at most 3.4e38, the largest number that float32 holds", lambda x: x <= HUGE),
 )
 PROPER_FRACTION = Valid("in [0, 1)", lambda x: 0 <= x < 1)
 FRACTION = Valid("in [0, 1]", lambda x: 0 <= x <= 1)
@@ -99,10 +94,9 @@ MOST = 10**6
 """The largest count or size, unless an option says more or less: a slip of the finger, and not a run, lies above."""
 
 
-def at_least(lowest: int, most: int = MOST) -> Valid:
+def at_least(lowest: int, most: int = MOST) -> Between:
     """Whole numbers from `lowest` to `most`. A message names the end that was missed."""
-    low, high = Valid(f"at least {lowest}", lambda x: x >= lowest), Valid(f"at most {most}", lambda x: x <= most)
-    return Between(f"at least {lowest} and at most {most}", lambda x: lowest <= x <= most, (low, high))
+    return Between(Valid(f"at least {lowest}", lambda x: x >= lowest), Valid(f"at most {most}", lambda x: x <= most))
 
 
 COUNT = at_least(1)

@@ -1,12 +1,14 @@
 """Where examples come from: the type `Source`, the data sets that `load` knows by name, and how they are prepared."""
 
 from . import prepare
-from .catalogue import load, names
+from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
-from .source import Records, Source, subset
+from .source import Arrays, Records, Source, subset
 
 __all__ = [
+    "MOST_PIXELS_PER_SIDE",
+    "Arrays",
     "Records",
     "Source",
     "decode",

@@ -6,13 +6,12 @@ Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 import numpy as np
 
 from ..order import permutation
 from .images import image_spec
-from .source import Source
+from .source import Arrays, Source
 
 _DARKEST = 16  # pixels count the ink of a 4×4 block of the scan
 _FRACTIONS = {"validation": 0.1, "test": 0.2}
@@ -42,7 +41,8 @@ def load(split: str, *, image_size: int | None = None) -> Source:
         images = np.stack([np.asarray(resize(Image.fromarray(image[..., 0]), image_size)) for image in images])
         images = images[..., None]
     spec, classes = image_spec(*images.shape[1:]), tuple("0123456789")
-    return Source("digits", split, _Arrays(images, labels), spec, classes, {"digits": content})
+    records = Arrays({"image": images, "label": labels})
+    return Source("digits", split, records, spec, classes, {"digits": content})
 
 
 def _stratified(labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -57,16 +57,3 @@ def _stratified(labels: np.ndarray) -> dict[str, np.ndarray]:
         parts["test"].append(members[validation:test])
         parts["train"].append(members[test:])
     return {split: np.sort(np.concatenate(indices)) for split, indices in parts.items()}
-
-
-class _Arrays:
-    """Records in memory."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self._images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
-        return {"image": self._images[index], "label": np.asarray(self.labels[index])}

@@ -136,6 +136,24 @@ class Source:
                 )
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """Records in memory: {name: [n, …]}."""
+
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the examples, if they have any."""
+        return self.arrays.get("label")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
+        return {name: np.asarray(values[index]) for name, values in self.arrays.items()}
+
+
 def subset(source: Source, num_examples: int) -> Source:
     """Some examples of a split, always the same ones, in their order.
 

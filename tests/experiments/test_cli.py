@@ -61,7 +61,8 @@ def test_a_smoke_run_writes_its_result_and_figures_and_does_nothing_the_second_t
         "train_loss",
         "learning_rate",
     }
-    assert len(result["figures"]) == 5
+    names = ["range_test", "learning_curves", "schedule", "predictions", "confusion_matrix", "worst_errors"]
+    assert sorted(result["figures"]) == sorted(f"figures/{name}.png" for name in names)
     assert all((tmp_path / "run" / path).exists() for path in result["figures"])
     before = (tmp_path / "run" / "result.json").stat().st_mtime_ns
     code, text = run(capsys, *arguments)

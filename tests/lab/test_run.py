@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from etude import lab
 from etude.errors import InputError
 from matplotlib.figure import Figure
 from PIL import Image
+from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def test_figures_replace_links_and_do_not_follow_them(tmp_path):
 
 WAITS = """
 '''Waits.'''
-import sys, time
+import signal, sys, time
 from dataclasses import dataclass
 from etude import lab
 
@@ -130,6 +132,8 @@ def main(config):
         time.sleep(60)
 
 if __name__ == "__main__":
+    # A suite that runs in the background ignores SIGINT, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(lab.command(__doc__, Config, main))
 """
 
@@ -151,3 +155,24 @@ def test_a_signal_outside_training_ends_with_what_is_kept(tmp_path, number):
     assert process.returncode == 130
     assert "runs/waits/r keeps the checkpoint of step 7. The same command goes on from there." in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("learning_rate,loss_seed0\n0.1,oops\n0.2,1\n", "loss_seed0 is 'oops' in line 2"), ("", "it has no rows")],
+)
+def test_a_damaged_range_test_of_an_earlier_start_is_named(tmp_path, content, message):
+    (tmp_path / "range_test.csv").write_text(content)
+    run = lab.Run(tmp_path, Console(), None)
+    training: Any = None  # the file is there, so that nothing trains
+    with pytest.raises(InputError, match=rf"range_test\.csv is damaged: {message}"):
+        lab.range_test(run, training, lab.RangeTestOptions())
+
+
+def test_the_range_test_of_an_earlier_start_is_read_again(tmp_path):
+    rates, losses = np.array([0.1, 0.2]), np.array([[1.5, 2.5], [np.nan, 0.25]])
+    lab.write_csv(tmp_path / "range_test.csv", ["learning_rate", "a", "b"], np.column_stack([rates, losses]))
+    training: Any = None
+    found = lab.range_test(lab.Run(tmp_path, Console(), None), training, lab.RangeTestOptions())
+    np.testing.assert_array_equal(found[0], rates)
+    np.testing.assert_array_equal(found[1], losses)
