@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from .. import lab, models, plots, schedules
@@ -223,7 +222,7 @@ def as_text(folder: Path) -> Table:
     return shown
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from table.csv."""
     table = lab.read_csv(folder / "table.csv")
     costs = {

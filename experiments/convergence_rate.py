@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 from .. import data, lab, losses, metrics, models, plots, schedules, train
 from ..data import augment
@@ -339,7 +338,7 @@ def tables(folder: Path, problem: str) -> tuple[dict[str, np.ndarray], dict[str,
     return curves, constants
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from the tables alone."""
     panels = []
     for problem in PROBLEMS:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import lab, plots
 from ..errors import InputError
@@ -167,7 +166,7 @@ def conclude(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     ]
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from table.csv."""
     return {
         "depth": plots.depths(

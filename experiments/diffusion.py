@@ -19,7 +19,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, diffusion, lab, models, plots, tasks
 from ..errors import InputError
@@ -410,7 +409,7 @@ def claims(values: dict[str, float], config: Config) -> list[lab.Claim]:
     return found
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figures, from curves.npz and samples.npz. Rows are of no class where none was asked for."""
     kept = lab.load_arrays(folder / "samples.npz")
     classes, times = [str(name) for name in kept["classes"]], [f"{t:.2f}" for t in kept["strip_times"]]

@@ -19,7 +19,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, lab, losses, plots, tasks, train
 from ..errors import InputError
@@ -220,7 +219,7 @@ def check(config: Config) -> None:
         )
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figures, from curves.npz and samples.npz."""
     kept = lab.load_arrays(folder / "samples.npz")
     return {

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 from .. import lab, plots, train
 
@@ -98,7 +97,7 @@ def walk(optimizer: optax.GradientTransformation, start: jax.Array, curvatures: 
     return np.concatenate([points, last[None]])
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from paths.csv and the config."""
     table = lab.read_csv(folder / "paths.csv")
     paths = {}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, lab, plots, train
 from ..errors import InputError
@@ -143,7 +142,7 @@ def argmin(losses: np.ndarray) -> int | None:
     return int(np.nanargmin(medians)) if np.isfinite(medians).any() else None
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from grid_search.csv."""
     criterion = lab.read_config(folder, Config, PRESETS).criterion
     rates, losses = table(folder, criterion)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import lab, metrics, plots
 
@@ -130,7 +129,7 @@ def judge(tests: Sequence[metrics.RangeTest], highest: float) -> tuple[dict[str,
     return values, claims
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from range_test.csv alone."""
     table = lab.read_csv(folder / "range_test.csv")
     rates = table.pop("learning_rate")

@@ -17,7 +17,6 @@ from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import lab, models, plots
 from ..errors import InputError
@@ -190,7 +189,7 @@ def conclude(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     return values, claims
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from table.csv."""
     table = lab.read_csv(folder / "table.csv")
     measures = {

@@ -18,7 +18,6 @@ from typing import Annotated, Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, lab, plots, tasks, train
 from ..errors import InputError
@@ -220,7 +219,7 @@ def conclude(folder: Path) -> tuple[dict[str, float], list[lab.Claim]]:
     ]
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from table.csv."""
     errors = by_technique(folder)
     splits = {"training": "train", "test": "test"}

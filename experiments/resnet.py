@@ -11,8 +11,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 
-from matplotlib.figure import Figure
-
 from .. import lab, metrics, plots
 from ..errors import InputError
 
@@ -120,7 +118,7 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
         return run.finish(values, figures | drawn, classes=classes)
 
 
-def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[float, dict[str, Figure]]:
+def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[float, dict[str, plots.Figure]]:
     """The peak rate: as given, or the suggestion of a range test, with its figure.
 
     Of a grid, every member has its own.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import lab, plots
 
@@ -109,7 +108,7 @@ def make_classifier(config: Config) -> lab.Classifier:
     )
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figures, from the tables alone; the gallery from the formulas."""
     steps = np.arange(600)
     rates = {

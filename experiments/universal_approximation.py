@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 from .. import lab, metrics, models, plots, train
 from ..errors import InputError
@@ -140,7 +139,7 @@ def fit(config: Config, width: int, x: np.ndarray, y: np.ndarray, fine: np.ndarr
     return layout.unplace(train_all(layout.place_members(keys)))
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from the tables."""
     return {
         "approximation": plots.approximation(lab.read_csv(folder / "errors.csv"), lab.read_csv(folder / "fits.csv"))

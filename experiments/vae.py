@@ -16,7 +16,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from .. import lab, models, plots, tasks, train
@@ -213,7 +212,7 @@ def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[s
     }
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figures, from curves.npz and samples.npz."""
     kept = lab.load_arrays(folder / "samples.npz")
     pairs = np.stack([kept["originals"], kept["reconstructions"]])

@@ -19,7 +19,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, lab, models, plots, tasks, train
 from ..models import VQVAE
@@ -214,7 +213,7 @@ def interpolation(model: nn.Module, variables: tasks.Variables, images: np.ndarr
     return found.reshape(*points.shape[:2], *found.shape[1:])
 
 
-def draw(folder: Path) -> dict[str, Figure]:
+def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figures, from curves.npz and samples.npz."""
     kept = lab.load_arrays(folder / "samples.npz")
     pairs = np.stack([kept["originals"], kept["reconstructions"]])

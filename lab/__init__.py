@@ -18,8 +18,9 @@ Names are imported when they are first used: `etude --help` lists the experiment
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .. import on_first_use
 
 if TYPE_CHECKING:
     from .arrays import EVALUATION_BATCH, between, between_pairs, in_batches, load_arrays, over_seeds, save_arrays
@@ -219,44 +220,39 @@ __all__ = [
     "write_members",
 ]
 
-# The module of every name above.
-_MODULES = {
-    "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
-    "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
-    "classifier": "Classifier classification more_accurate named_model weights_of_classes",
-    "cli": "command experiments parse",
-    "config": "Option check flatten options_of override read_config read_json to_json",
-    "finder": "FoundRate lr_find",
-    "folder": "read_result run_folder write_json",
-    "generation": "draw_curves draw_stages stages stages_of train_in_stages",
-    "grids": "parse_grid",
-    "judge": "Judge prepare_judge train_judge",
-    "options": """
-        NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
-        JudgeOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions PrecisionOptions
-        RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
-        TrainingOptions UpdateOptions
-    """,
-    "race": "Race draw_race entrant",
-    "rates": "check_range range_test schedule_of scheduled",
-    "reporting": "curves draw_predictions report_classifier",
-    "run": "Claim Result Run RunOptions open_run save_figures",
-    "saved_classifier": "SavedClassifier TrainedClassifier load_classifier model_in saved_in to_metadata",
-    "tables": "read_csv write_csv",
-    "trained": "Trained fit write_members",
-    "training": """
-        Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
-    """,
-    "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
-    "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
+        "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
+        "classifier": "Classifier classification more_accurate named_model weights_of_classes",
+        "cli": "command experiments parse",
+        "config": "Option check flatten options_of override read_config read_json to_json",
+        "finder": "FoundRate lr_find",
+        "folder": "read_result run_folder write_json",
+        "generation": "draw_curves draw_stages stages stages_of train_in_stages",
+        "grids": "parse_grid",
+        "judge": "Judge prepare_judge train_judge",
+        "options": """
+            NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
+            JudgeOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions PrecisionOptions
+            RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
+            TrainingOptions UpdateOptions
+        """,
+        "race": "Race draw_race entrant",
+        "rates": "check_range range_test schedule_of scheduled",
+        "reporting": "curves draw_predictions report_classifier",
+        "run": "Claim Result Run RunOptions open_run save_figures",
+        "saved_classifier": "SavedClassifier TrainedClassifier load_classifier model_in saved_in to_metadata",
+        "tables": "read_csv write_csv",
+        "trained": "Trained fit write_members",
+        "training": """
+            Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
+        """,
+        "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
+        "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -30,7 +30,7 @@ from .cache import cache_folder
 C = TypeVar("C")
 
 PACKAGE = "etude.experiments"  # every module here is an experiment that has a Config and a main
-FINISHED, MISTAKE, DIVERGED, STOPPED = 0, 2, 3, 130
+FINISHED, MISTAKE, DIVERGED, STOPPED, UNREAD = 0, 2, 3, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,6 +153,7 @@ def parse(
         prog=program or f"etude {experiment}",
         description=description,
         args=arguments,
+        config=(tyro.conf.HelptextFromCommentsOff,),  # the help is ours, and tyro would look for more in the sources
     )
     values = {}
     for option in known:
@@ -205,6 +206,10 @@ def _run(
         return _fail(str(error), DIVERGED)
     except KeyboardInterrupt as error:
         return _fail(f"Interrupted: {error or 'nothing had begun'}. The same command goes on from there.", STOPPED)
+    except BrokenPipeError:  # whoever reads has enough, as `etude resnet --help | head`
+        if own_process:  # at its exit Python would complain that it can't write what is left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return FINISHED
 
 

@@ -18,7 +18,7 @@ import dataclasses
 import difflib
 import inspect
 import json
-import textwrap
+import linecache
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -230,13 +230,11 @@ _WANTED = {
 
 @cache
 def fields_help(cls: type) -> Mapping[str, str]:
-    """Field -> the string literal below it, of a class whose source can be read, which takes milliseconds."""
+    """Field -> the string literal below it, of a class whose source can be read."""
     try:
-        source = textwrap.dedent(inspect.getsource(cls))
-    except (OSError, TypeError):
+        definition = _definitions(inspect.getsourcefile(cls))[cls.__qualname__]
+    except (OSError, TypeError, KeyError):
         return {}
-    (definition,) = ast.parse(source).body
-    assert isinstance(definition, ast.ClassDef)
     found = {}
     for field, below in zip(definition.body, definition.body[1:], strict=False):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
@@ -244,6 +242,24 @@ def fields_help(cls: type) -> Mapping[str, str]:
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
             found[field.target.id] = " ".join(below.value.value.split())
     return found
+
+
+@cache
+def _definitions(file: str | None) -> Mapping[str, ast.ClassDef]:
+    """Name -> definition of a file's classes. `inspect.getsource` would parse the file anew for each of them."""
+    return dict(_classes(ast.parse("".join(linecache.getlines(file or ""))), ""))
+
+
+def _classes(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """The classes below a node by their qualified names; of two with one name, the last one counts."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield inside + child.name, child
+            yield from _classes(child, f"{inside}{child.name}.")
+        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _classes(child, f"{inside}{child.name}.<locals>.")
+        else:
+            yield from _classes(child, inside)
 
 
 def _options(config: Any, path: tuple[str, ...], prefix: str, title: str) -> Iterator[Option]:

@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 from .. import data as sources
 from .. import metrics, models, plots, tasks, train
@@ -36,7 +35,7 @@ class FoundRate:
 
     test: metrics.RangeTest
     """The curve and what was read from it."""
-    figure: Figure
+    figure: plots.Figure
     """The curve, its three regions and the suggestion."""
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import plots, tasks
 from .arrays import load_arrays, save_arrays
@@ -93,13 +92,13 @@ def stages(folder: Path) -> tuple[list[int], np.ndarray]:
     return epochs, np.stack([load_arrays(folder / "stages" / f"{epoch}.npz")["images"] for epoch in epochs])
 
 
-def draw_stages(folder: Path) -> Figure:
+def draw_stages(folder: Path) -> plots.Figure:
     """The figure of what the model made at each stage."""
     epochs, images = stages(folder)
     return plots.image_grid(images, [str(epoch) for epoch in epochs], ylabel="after epoch", width=7)
 
 
-def draw_curves(folder: Path, names: Mapping[str, str]) -> Figure:
+def draw_curves(folder: Path, names: Mapping[str, str]) -> plots.Figure:
     """The figure of metrics over the epochs, from curves.npz.
 
     Args:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from .. import data, plots
 from ..errors import InputError
@@ -126,7 +125,7 @@ def entrant(classifier: Classifier, name: str, options: ScheduleOptions, epochs:
     return replace(classifier, training=training), schedule
 
 
-def draw_race(folder: Path) -> dict[str, Figure]:
+def draw_race(folder: Path) -> dict[str, plots.Figure]:
     """The figure of a race, from the tables in the run's folder alone."""
     errors, rates, curves = {}, {}, {}
     for name in dict.fromkeys(read_csv(folder / "race.csv")["entrant"].tolist()):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from .. import data, plots
@@ -20,7 +19,7 @@ Classes = dict[str, dict[str, float]]  # name of a class -> its numbers
 
 def report_classifier(
     classifier: Classifier, trained: Trained, test: data.Source, schedule: Schedule, population: SeedsOptions | None
-) -> tuple[dict[str, float], dict[str, Figure], Classes]:
+) -> tuple[dict[str, float], dict[str, plots.Figure], Classes]:
     """What is reported of a trained classifier, or of the hyperparameters that a population chose on validation data.
 
     Args:
@@ -125,7 +124,7 @@ def curves(trained: Trained, split: str, number: int = 0) -> dict[str, np.ndarra
     return found | {"epoch": np.array([epoch["epoch"] for epoch in epochs])}
 
 
-def draw_predictions(probabilities: np.ndarray, source: data.Source, shown: int = 32) -> dict[str, Figure]:
+def draw_predictions(probabilities: np.ndarray, source: data.Source, shown: int = 32) -> dict[str, plots.Figure]:
     """Figures of some images of each class with their predictions, of the worst errors, and of the confusion matrix.
 
     Args:
@@ -157,7 +156,7 @@ def some_of_each(labels: np.ndarray, count: int) -> np.ndarray:
     return order[np.lexsort((order, labels[order], rank))][:count]
 
 
-def _gallery(probabilities: np.ndarray, source: data.Source, labels: np.ndarray, chosen: np.ndarray) -> Figure:
+def _gallery(probabilities: np.ndarray, source: data.Source, labels: np.ndarray, chosen: np.ndarray) -> plots.Figure:
     return plots.predictions(
         source.read(chosen)["image"],
         labels[chosen],

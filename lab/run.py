@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -143,7 +142,7 @@ class Run:
     def finish(
         self,
         metrics: Mapping[str, float],
-        figures: Mapping[str, Figure],
+        figures: Mapping[str, plots.Figure],
         claims: Sequence[Claim] = (),
         classes: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Result:
@@ -175,7 +174,7 @@ def read_notes(folder: Path) -> list[str]:
     return list(read_json(file).get("notes", [])) if file.exists() else []
 
 
-def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
+def save_figures(figures: Mapping[str, plots.Figure], folder: Path) -> list[str]:
     """Writes figures/<name>.png and .pdf into a run's folder; returns the paths of the .png, relative to it."""
     target = folder / "figures"
     if target.is_symlink():

@@ -1,14 +1,25 @@
-"""Results -> matplotlib figures. Draws, never computes a result; touches no global state of matplotlib."""
+"""Results -> matplotlib figures. Draws, never computes a result; touches no global state of matplotlib.
 
-from .classification import confusion_matrix, predictions
-from .comparisons import comparison, depths, gaps, race, widths
-from .functions import approximation, paths
-from .generation import image_grid, latent_map, loss_curves
-from .rates import gallery, grid_search, range_test, range_tests, schedule
-from .style import save
-from .training import compared_curves, convergence, learning_curves
+Names are imported when they are first used, so that only what draws waits for matplotlib.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import on_first_use
+
+if TYPE_CHECKING:
+    from .classification import confusion_matrix, predictions
+    from .comparisons import comparison, depths, gaps, race, widths
+    from .functions import approximation, paths
+    from .generation import image_grid, latent_map, loss_curves
+    from .rates import gallery, grid_search, range_test, range_tests, schedule
+    from .style import Figure, save
+    from .training import compared_curves, convergence, learning_curves
 
 __all__ = [
+    "Figure",
     "approximation",
     "compared_curves",
     "comparison",
@@ -31,3 +42,20 @@ __all__ = [
     "schedule",
     "widths",
 ]
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "classification": "confusion_matrix predictions",
+        "comparisons": "comparison depths gaps race widths",
+        "functions": "approximation paths",
+        "generation": "image_grid latent_map loss_curves",
+        "rates": "gallery grid_search range_test range_tests schedule",
+        "style": "Figure save",
+        "training": "compared_curves convergence learning_curves",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -124,7 +124,7 @@ def _wrong(node: Import, package: tuple[str, ...], root: Path) -> str | None:
         return None  # a library
     room = package[1]
     other = node.module[1] if len(node.module) > 1 else node.name
-    if other == "__version__":
+    if other in ("__version__", "on_first_use"):  # of the package itself
         return None
     if other != room and other not in MAY_IMPORT[room]:
         return f"must not import {other}"

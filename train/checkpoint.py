@@ -14,14 +14,17 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from ..errors import InputError, MissingFile
+
+# Elsewhere imported where it is used: orbax takes half a second, for which --help and a refusal need not wait.
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 DISK_SIGNS = ("No space left", "Disk quota", "Read-only file system", "Input/output error", "No such file")
 KEPT = 2  # number of newest checkpoints kept: the second is there in case the first turns out damaged
@@ -68,6 +71,8 @@ class Checkpoints:
           record: what else the run must remember; anything that JSON can hold.
         Raises: InputError if the disk refuses it, or the folder was removed.
         """
+        import orbax.checkpoint as ocp
+
         if not self._folder.exists():
             raise InputError(f"A checkpoint can't be written to {self._folder}: the folder was removed.")
         if step in self._manager.all_steps():
@@ -130,6 +135,8 @@ class Checkpoints:
             raise InputError(f"A checkpoint can't be written to {self._folder} ({free}): {reason}.") from error
 
     def _open(self) -> ocp.CheckpointManager:
+        import orbax.checkpoint as ocp
+
         return ocp.CheckpointManager(
             self._folder,
             item_names=("state", "record"),
@@ -163,6 +170,8 @@ def read_checkpoint(folder: Path, step: int) -> Restored:
     Returns: the arrays, flat, on the host, and the record.
     Raises: MissingFile if there is no such checkpoint; InputError if it is damaged.
     """
+    import orbax.checkpoint as ocp
+
     if not (Path(folder) / str(step)).is_dir():
         raise MissingFile(f"There is no checkpoint of step {step} in {folder}.")
     options = ocp.CheckpointManagerOptions(create=False)  # read_only=True would warn of each of its own settings
@@ -181,6 +190,8 @@ def read_checkpoint(folder: Path, step: int) -> Restored:
 
 def _read(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     """Reads a checkpoint as flat host arrays; raises `_Damaged` on a wrong digest, or whatever orbax does."""
+    import orbax.checkpoint as ocp
+
     args = ocp.args.Composite(record=ocp.args.JsonRestore())
     record = dict(manager.restore(step, args=args)["record"])
     digest = record.pop("digest", None)

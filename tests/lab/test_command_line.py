@@ -1,6 +1,7 @@
 """A user's own experiment in one file outside the repository, and all that its command line does and refuses."""
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import json
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from etude import errors, lab
+from etude import errors, lab, plots
 from etude.lab import cli
 
 EXPERIMENT = '''
@@ -231,10 +232,33 @@ def test_the_list_of_experiments_needs_no_jax():
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_the_room_offers_the_same_names_to_readers_and_to_imports():
-    source = ast.parse(inspect.getsource(lab))
+@pytest.mark.parametrize("room", [lab, plots])
+def test_a_room_offers_the_same_names_to_readers_and_to_imports(room):
+    source = ast.parse(inspect.getsource(room))
     (block,) = [node for node in source.body if isinstance(node, ast.If)]
     static = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
-    assert static == lab._MODULE_OF
-    assert set(lab.__all__) == set(static)
-    assert all(getattr(lab, name) is not None for name in static)
+    assert set(room.__all__) == set(dir(room)) == set(static)
+    for name, module in static.items():
+        assert getattr(room, name) is getattr(importlib.import_module(f"{room.__name__}.{module}"), name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = room.nothing
+
+
+def test_help_whose_reader_has_enough_ends_without_a_traceback():
+    command = [sys.executable, "-m", "etude.lab.cli", "mlp", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+
+
+def test_a_refusal_waits_for_no_library_that_draws_writes_or_scores():
+    program = (
+        "import sys\nfrom etude.lab import cli\n"
+        "assert cli.main(['resnet', '--learning-rate', '-1']) == 2\n"
+        "print({'matplotlib', 'orbax', 'sklearn', 'scipy', 'tensorstore'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ended.stdout == "set()\n"
