@@ -185,12 +185,12 @@ def main(config: Config) -> lab.Result:
     with lab.open_run("diffusion", config, PRESETS) as run:
         if run.result:
             return run.result
+        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
+        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         training, model = denoising(config)
         classes, shape = len(training.source.classes), training.source.element_spec["image"].shape
         fast = sampling(config, model, training.source, config.sampler, config.steps)
         some = np.arange(2 * classes) % classes
-        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
-        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         trained = lab.train_in_stages(
             run,
             training,

@@ -127,6 +127,8 @@ def main(config: Config) -> lab.Result:
     with lab.open_run("gan", config, PRESETS) as run:
         if run.result:
             return run.result
+        lab.population_of(config.population, layout=config.layout)  # refuses a layout besides a population
+        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         training, generator = play(config)
         make = jax.jit(lambda variables, z: data.to_pixels(tasks.sample_generator(generator, variables, z)))
         key = jax.random.fold_in(jax.random.key(config.random.seed), 1)
@@ -135,8 +137,6 @@ def main(config: Config) -> lab.Result:
             z = jax.random.normal(jax.random.fold_in(key, count), (count, config.latent))
             return lab.in_batches(lambda z: make(variables, z), z)
 
-        lab.population_of(config.population, layout=config.layout)  # refuses a layout besides a population
-        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         trained = lab.train_in_stages(
             run,
             training,

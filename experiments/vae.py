@@ -92,6 +92,8 @@ def main(config: Config) -> lab.Result:
     with lab.open_run("vae", config, PRESETS) as run:
         if run.result:
             return run.result
+        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
+        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         training, model = autoencoder(config)
         decode = jax.jit(lambda variables, z: tasks.decode_images(model, variables, z, likelihood=config.likelihood))
         key, shape = jax.random.key(config.random.seed), training.source.element_spec["image"].shape
@@ -100,8 +102,6 @@ def main(config: Config) -> lab.Result:
             z = jax.random.normal(jax.random.fold_in(key, count), (count, config.latent))
             return lab.in_batches(lambda z: decode(variables, z), z)
 
-        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
-        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         trained = lab.train_in_stages(
             run,
             training,

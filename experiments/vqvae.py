@@ -86,6 +86,8 @@ def main(config: Config) -> lab.Result:
     with lab.open_run("vqvae", config, PRESETS) as run:
         if run.result:
             return run.result
+        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
+        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         training, model = autoencoder(config)
         encode = jax.jit(lambda variables, x: tasks.images_to_codes(model, variables, x))
         decode = jax.jit(lambda variables, codes: tasks.codes_to_images(model, variables, codes))
@@ -95,8 +97,6 @@ def main(config: Config) -> lab.Result:
             return codes, lab.in_batches(lambda codes: decode(variables, codes), codes)
 
         shown = training.validation.read(np.arange(min(20, len(training.validation))))["image"]
-        lab.population_of(config.population, config.grid, config.layout)  # refuses a layout besides a population
-        lab.prepare_judge(config.judge, config.data, config.batch.feed)
         trained = lab.train_in_stages(
             run,
             training,

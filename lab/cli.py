@@ -161,6 +161,7 @@ def parse(
         values[option.path] = getattr(group, _identifier(option.name), option.default)
     built = _built(config, values)
     configs.check(built)
+    _refuse_ignored(configs.flatten(built), arguments)
     return built
 
 
@@ -302,11 +303,26 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
 
 def _refuse_both(names: Sequence[str], arguments: Sequence[str]) -> None:
     """Raises InputError if a hyperparameter and a population's grid of it are given: the grid would win silently."""
-    flags = {argument.split("=", 1)[0].replace("_", "-") for argument in arguments}
+    flags = _flags(arguments)
     for name in names:
         alone, several = (f"--{each.replace('_', '-')}" for each in (name, f"population.{name}"))
         if f"population.{name}" in names and {alone, several} <= flags:
             raise InputError(f"{alone} and {several} are both given, and every member takes its own; give one of them.")
+
+
+def _refuse_ignored(values: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Raises InputError for a flag that has no effect beside the other options' values."""
+    from .options import ignored
+
+    flags = _flags(arguments)
+    for name, reason in ignored(values).items():
+        if f"--{name.replace('_', '-')}" in flags:
+            raise InputError(f"--{name.replace('_', '-')} has no effect: {reason}.")
+
+
+def _flags(arguments: Sequence[str]) -> set[str]:
+    """The flags among a command line's arguments, with hyphens."""
+    return {argument.split("=", 1)[0].replace("_", "-") for argument in arguments if argument.startswith("--")}
 
 
 def _parts(config: Any) -> Iterator[Any]:

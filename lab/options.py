@@ -294,6 +294,22 @@ class GridOptions:
         return self.active
 
 
+def ignored(values: Mapping[str, Any]) -> dict[str, str]:
+    """Options that have no effect beside the values of others, each with the reason: a flag that names one is refused.
+
+    Args:
+      values: of all options of an experiment, by their flat names.
+    """
+    found: dict[str, str] = {}
+    if "optimizer" in values and not train.takes_momentum(values["optimizer"]):
+        found = dict.fromkeys(("momentum", "population.momentum"), f"{values['optimizer']} has no momentum")
+    grids = [values[name] for name in NO_GRID if name in values]
+    if grids and values.get("population.seeds") == 1 and not any(grids):
+        alone = "a single run has no members; --population.seeds, or a grid of hyperparameters, makes a population"
+        found |= dict.fromkeys(("population.chunk", "population.mode"), alone)
+    return found
+
+
 # For the REMOVED of experiments whose members differ by their seeds alone: once they had a grid, and refused it.
 NO_GRID: Mapping[str, Any] = {f"population.{name}": None for name in ("learning_rate", "weight_decay", "momentum")}
 

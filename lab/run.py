@@ -198,8 +198,8 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
       experiment: its name, or the file that it is in (`__file__`), whose name without .py is the experiment's.
       config: the run's config.
       presets: those of the experiment, by name; what differs from the config's preset names the run.
-    Raises: InputError if an option has a value that is not valid, there is no such preset, or the folder is taken, of
-      another config, or not writable.
+    Raises: InputError if an option has a value that is not valid, there is no such preset, the folder is taken, of
+      another config, or not writable, or memory runs out inside the block.
     """
     console, presets, name = Console(), presets or {}, Path(experiment).stem
     check(config)
@@ -234,6 +234,13 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
             if isinstance(error, Stopped):
                 raise
             raise KeyboardInterrupt(_kept(folder)) from None
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" not in str(error).lower():
+                raise
+            raise InputError(
+                f"This needs more memory than there is ({(str(error) or 'of the host').splitlines()[0]}). "
+                "Give a smaller network, batch, image size or population."
+            ) from error
 
 
 def _one_component(name: str) -> str:

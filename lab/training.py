@@ -309,6 +309,10 @@ def make_training(
     """
     placed = train.make_layout(layout.parallel)
     train.check_batch_size(batch.batch_size, placed.devices, accumulate)
+    train.check_batch(source, batch.batch_size, placed.devices)
+    alone = "a game's players have none" if isinstance(task, tasks.Game) else "the layout pmap has none to give"
+    if (isinstance(task, tasks.Game) or placed.axis_name) and train.needs_loss(optimizer.optimizer):
+        raise InputError(f"{optimizer.optimizer} needs the loss as a function of the parameters, and {alone}.")
     return Training(
         task=task,
         source=source,

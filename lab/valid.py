@@ -120,7 +120,8 @@ def check_value(name: str, value: Any, notes: Iterable[Any]) -> None:
       name: the option's flat name, for the message.
       value: None is no value, and always valid where the option's type has it.
       notes: metadata of the option's type, among them any `Note`s.
-    Raises: InputError if the value is not valid. NaN and infinity never are: JSON can't hold them.
+    Raises: InputError if the value is not valid. NaN and infinity never are: JSON can't hold them; nor is a number
+      that float32 can't hold.
     """
     if value is None:
         return
@@ -130,3 +131,6 @@ def check_value(name: str, value: Any, notes: Iterable[Any]) -> None:
     for note in notes:
         if isinstance(note, Note):
             note.check(name, value)
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and abs(number) > HUGE:
+            raise InputError(f"{name} is {number}; it must be at most 3.4e38 in size, which float32 holds.")

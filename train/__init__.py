@@ -14,13 +14,13 @@ A population is another layout of another state, `create_population` and `popula
 from .checkpoint import Checkpoints, read_checkpoint
 from .convergence import curvature, second_moment, sgd_path
 from .evaluate import Measure, evaluator, map_examples, row_evaluator
-from .feed import Feed, feed, is_resident
+from .feed import Feed, check_batch, feed, is_resident
 from .frozen import only
 from .game import make_game_step, players
 from .journal import Journal, read_journal
 from .layout import AXIS, LAYOUTS, Layout, check_batch_size, make_layout
 from .loop import Diverged, Fitted, Stopped, check_counts, fit
-from .of_optax import optax_optimizers, optimizer_named
+from .of_optax import needs_loss, optax_optimizers, optimizer_named, takes_momentum
 from .optimizers import (
     OPTIMIZERS,
     MakeOptimizer,
@@ -61,6 +61,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "check_batch",
     "check_batch_size",
     "check_counts",
     "check_ema_decay",
@@ -80,6 +81,7 @@ __all__ = [
     "make_step",
     "map_examples",
     "member",
+    "needs_loss",
     "newton_cg",
     "only",
     "optax_optimizers",
@@ -97,4 +99,5 @@ __all__ = [
     "sgd_path",
     "shampoo",
     "sweep",
+    "takes_momentum",
 ]

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
 from ..errors import InputError, unknown_name
-from .optimizers import OPTIMIZERS, clip, decay_mask
+from .optimizers import NO_MOMENTUM, OPTIMIZERS, clip, decay_mask
 
 PREFIX = "optax:"
 # Not for a training step as it is: the parameters to evaluate at are not those that are trained, or the gradients would
@@ -64,12 +66,11 @@ def optimizer_named(name: str) -> Callable[..., optax.GradientTransformation]:
 
     def make(learning_rate, momentum, *, weight_decay=0.0, clip_norm=None, **options):
         given: dict[str, Any] = dict(options)
-        if "betas" in parameters:
+        own = _momentum_of(function)
+        if own == "betas":
             given["betas"] = (momentum, parameters["betas"].default[1])
-        for own in ("b1", "momentum", "beta"):
-            if own in parameters:
-                given.setdefault(own, momentum)
-                break
+        elif own:
+            given.setdefault(own, momentum)
         decays = next((own for own in ("weight_decay", "weight_decay_rate") if own in parameters), None)
         if decays:
             given[decays] = weight_decay
@@ -81,6 +82,41 @@ def optimizer_named(name: str) -> Callable[..., optax.GradientTransformation]:
         return optax.chain(clip(clip_norm), before, optimizer)
 
     return make
+
+
+def takes_momentum(name: str) -> bool:
+    """Whether the momentum has an effect on the optimizer of a name, as in `optimizer_named`.
+
+    >>> takes_momentum("adam"), takes_momentum("sgd"), takes_momentum("optax:lion"), takes_momentum("optax:adagrad")
+    (True, False, True, False)
+    """
+    if not name.startswith(PREFIX):
+        return name not in NO_MOMENTUM
+    return _momentum_of(optax_optimizers()[name.removeprefix(PREFIX)]) is not None
+
+
+def needs_loss(name: str) -> bool:
+    """Whether an optimizer wants more of a step than its gradient: the loss as a function of the parameters.
+
+    >>> needs_loss("newton_cg"), needs_loss("optax:sophia"), needs_loss("adam"), needs_loss("optax:muon")
+    (True, True, False, False)
+    """
+
+    def update(params):
+        optimizer = optimizer_named(name)(0.1, 0.9)
+        return optimizer.update(params, optimizer.init(params), params)
+
+    try:
+        jax.eval_shape(update, {"kernel": jnp.ones((2, 2))})
+    except Exception:  # each optimizer misses its argument in its own way
+        return True
+    return False
+
+
+def _momentum_of(function: Callable[..., optax.GradientTransformation]) -> str | None:
+    """The parameter of an optimizer of optax that is its momentum; None if it has none."""
+    parameters = inspect.signature(function).parameters
+    return next((own for own in ("betas", "b1", "momentum", "beta") if own in parameters), None)
 
 
 def _told_of_objective(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

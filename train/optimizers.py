@@ -254,7 +254,9 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 }
 """name -> (learning rate, momentum, weight_decay, clip_norm) -> transformation.
 
-For Adam and its variants `momentum` is the decay of the first moment. Optimizers without momentum ignore it."""
+For Adam and its variants `momentum` is the decay of the first moment. Those of `NO_MOMENTUM` ignore it."""
+
+NO_MOMENTUM = frozenset({"sgd", "adagrad", "rmsprop", "newton_cg"})
 
 
 # As in timm, these include a transformer's position embeddings and class token, which are added to activations, like

@@ -6,6 +6,8 @@ Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from ..order import permutation
 from .images import image_spec
 from .source import Arrays, Source
 
+FILE = "datasets/data/digits.csv.gz"  # in scikit-learn's folder; the oldest version allowed has it too
 _DARKEST = 16  # pixels count the ink of a 4×4 block of the scan
 _FRACTIONS = {"validation": 0.1, "test": 0.2}
 _CARVING = 0xD161_75
@@ -26,9 +29,7 @@ def load(split: str, *, image_size: int | None = None) -> Source:
       image_size: Enlarges the images to this many pixels per side.
     Returns: The split, with images uint8 [8, 8, 1], where ink is 255, and labels 0 … 9.
     """
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = _read()
     content = hashlib.blake2b(pixels.tobytes() + labels.tobytes(), digest_size=8).hexdigest()
     images = np.round(pixels * 255 / _DARKEST).astype(np.uint8).reshape(-1, 8, 8, 1)
     chosen = _stratified(labels)[split]
@@ -43,6 +44,18 @@ def load(split: str, *, image_size: int | None = None) -> Source:
     spec, classes = image_spec(*images.shape[1:]), tuple("0123456789")
     records = Arrays({"image": images, "label": labels})
     return Source("digits", split, records, spec, classes, {"digits": content})
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [1797, 64] and labels [1797], as `sklearn.datasets.load_digits` returns them.
+
+    The file is found without importing scikit-learn, which would take two seconds of every start.
+    """
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None  # it is a dependency
+    assert package.submodule_search_locations is not None
+    table = np.loadtxt(Path(package.submodule_search_locations[0], FILE), delimiter=",")
+    return table[:, :-1], table[:, -1].astype(int)
 
 
 def _stratified(labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etude import lab
@@ -98,6 +100,25 @@ def test_notes_of_every_start_stand_in_the_result_once(tmp_path):
     with lab.open_run("e", Config()) as run:
         assert run.result is not None
         assert (run.result.notes, run.result.classes) == (result.notes, result.classes)
+
+
+def test_a_run_that_needs_more_memory_than_there_is_says_so_and_leaves_no_folder(tmp_path):
+    def allocate() -> None:
+        jax.jit(lambda: jnp.zeros((2**45,), jnp.float32))().block_until_ready()
+
+    for fail in (allocate, lambda: np.zeros(2**55)):
+        with (
+            pytest.raises(InputError, match=r"needs more memory than there is \(.*allocat.*Give a smaller network"),
+            lab.open_run("e", Config()),
+        ):
+            fail()
+    assert not (tmp_path / "runs").exists()
+
+    def another() -> None:
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"), lab.open_run("e", Config()):
+        another()
 
 
 def test_figures_replace_links_and_do_not_follow_them(tmp_path):
