@@ -300,14 +300,9 @@ def ignored(values: Mapping[str, Any]) -> dict[str, str]:
     Args:
       values: of all options of an experiment, by their flat names.
     """
-    found: dict[str, str] = {}
     if "optimizer" in values and not train.takes_momentum(values["optimizer"]):
-        found = dict.fromkeys(("momentum", "population.momentum"), f"{values['optimizer']} has no momentum")
-    grids = [values[name] for name in NO_GRID if name in values]
-    if grids and values.get("population.seeds") == 1 and not any(grids):
-        alone = "a single run has no members; --population.seeds, or a grid of hyperparameters, makes a population"
-        found |= dict.fromkeys(("population.chunk", "population.mode"), alone)
-    return found
+        return dict.fromkeys(("momentum", "population.momentum"), f"{values['optimizer']} has no momentum")
+    return {}
 
 
 # For the REMOVED of experiments whose members differ by their seeds alone: once they had a grid, and refused it.

@@ -103,8 +103,6 @@ def test_a_bad_grid_says_what_is_wanted(text, message):
             ["mlp", "--optimizer", "optax:adagrad", "--population.momentum", "0.5,0.9"],
             "--population.momentum has no effect: optax:adagrad has no momentum",
         ),
-        (["vit", "--population.chunk", "3"], "--population.chunk has no effect: a single run has no members"),
-        (["resnet", "--population.mode", "map"], "--population.mode has no effect: a single run has no members"),
         (["gan", "--batch-size", "1260"], "batch_size is 1260; digits has only 1259 train examples"),
         (["depth", "--batch-size", "1300"], "batch_size is 1300; digits has only 1259 train examples"),
         (["gan", "--optimizer", "newton_cg"], "newton_cg needs the loss as a function of the parameters, and a game"),
