@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
       arguments: by default those of the process, which is then also set up for the run: its cache and its devices.
-    Returns: the exit code: 0 finished, 2 a user's mistake, 3 divergence, 130 stopped.
+    Returns: the exit code: 0 finished, 2 a user's mistake, 3 divergence, 130 stopped, 141 if whoever reads the
+      output has closed it.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
@@ -89,7 +90,8 @@ def command(
       main: what runs it. The name of its file is the experiment's name.
       presets: configs by name, among them "demo"; without any there is no --preset.
       arguments: by default those of the process, which is then also set up for the run: its cache and its devices.
-    Returns: the exit code: 0 finished, 2 a user's mistake, 3 divergence, 130 stopped.
+    Returns: the exit code: 0 finished, 2 a user's mistake, 3 divergence, 130 stopped, 141 if whoever reads the
+      output has closed it.
     """
     file = Path(inspect.getsourcefile(main) or main.__module__)
     own_process = arguments is None
@@ -161,7 +163,7 @@ def parse(
         values[option.path] = getattr(group, _identifier(option.name), option.default)
     built = _built(config, values)
     configs.check(built)
-    _refuse_ignored(configs.flatten(built), arguments)
+    _refuse_ignored(built, arguments)
     return built
 
 
@@ -310,14 +312,13 @@ def _refuse_both(names: Sequence[str], arguments: Sequence[str]) -> None:
             raise InputError(f"{alone} and {several} are both given, and every member takes its own; give one of them.")
 
 
-def _refuse_ignored(values: Mapping[str, Any], arguments: Sequence[str]) -> None:
-    """Raises InputError for a flag that has no effect beside the other options' values."""
-    from .options import ignored
-
+def _refuse_ignored(config: Any, arguments: Sequence[str]) -> None:
+    """Raises InputError for a flag which a group of the config says has no effect: the group's `without_effect`."""
     flags = _flags(arguments)
-    for name, reason in ignored(values).items():
-        if f"--{name.replace('_', '-')}" in flags:
-            raise InputError(f"--{name.replace('_', '-')} has no effect: {reason}.")
+    for part in _parts(config):
+        for name, reason in getattr(part, "without_effect", {}).items():
+            if f"--{name}" in flags:
+                raise InputError(f"--{name} has no effect: {reason}.")
 
 
 def _flags(arguments: Sequence[str]) -> set[str]:

@@ -125,6 +125,13 @@ class OptimizerOptions:
     optimizer: Annotated[str, OptimizerName("optimizer", train.OPTIMIZERS)] = "nesterov"
     """Name of the optimizer, or optax:NAME for any of optax's, such as optax:lion; sgd is without momentum."""
 
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside this optimizer, each with the reason: a flag that names one is refused."""
+        if train.takes_momentum(self.optimizer):
+            return {}
+        return dict.fromkeys(("momentum", "population.momentum"), f"{self.optimizer} has no momentum")
+
 
 @dataclass(frozen=True)
 class UpdateOptions:
@@ -292,17 +299,6 @@ class GridOptions:
     def many_devices(self) -> bool:
         """Whether every CPU core should be a device."""
         return self.active
-
-
-def ignored(values: Mapping[str, Any]) -> dict[str, str]:
-    """Options that have no effect beside the values of others, each with the reason: a flag that names one is refused.
-
-    Args:
-      values: of all options of an experiment, by their flat names.
-    """
-    if "optimizer" in values and not train.takes_momentum(values["optimizer"]):
-        return dict.fromkeys(("momentum", "population.momentum"), f"{values['optimizer']} has no momentum")
-    return {}
 
 
 # For the REMOVED of experiments whose members differ by their seeds alone: once they had a grid, and refused it.

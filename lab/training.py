@@ -308,11 +308,14 @@ def make_training(
     Raises: InputError for a value that is not valid.
     """
     placed = train.make_layout(layout.parallel)
-    train.check_batch_size(batch.batch_size, placed.devices, accumulate)
-    train.check_batch(source, batch.batch_size, placed.devices)
-    alone = "a game's players have none" if isinstance(task, tasks.Game) else "the layout pmap has none to give"
-    if (isinstance(task, tasks.Game) or placed.axis_name) and train.needs_loss(optimizer.optimizer):
-        raise InputError(f"{optimizer.optimizer} needs the loss as a function of the parameters, and {alone}.")
+    train.check_batch(source, batch.batch_size, placed.devices, accumulate)
+    without_loss = None
+    if isinstance(task, tasks.Game):
+        without_loss = "a game's players have none"
+    elif placed.axis_name:
+        without_loss = "the layout pmap has none to give"
+    if without_loss and train.needs_loss(optimizer.optimizer):
+        raise InputError(f"{optimizer.optimizer} needs the loss as a function of the parameters, and {without_loss}.")
     return Training(
         task=task,
         source=source,

@@ -75,10 +75,12 @@ def feed(
     return make(step, orders, own, layout)
 
 
-def check_batch(source: data.Source, batch_size: int, devices: int, *, drop_remainder: bool = True) -> None:
-    """Raises InputError unless a batch is positive, divides over the devices and, without a remainder, can be
-    filled."""
-    check_batch_size(batch_size, devices)
+def check_batch(
+    source: data.Source, batch_size: int, devices: int, accumulate: int = 1, *, drop_remainder: bool = True
+) -> None:
+    """Raises InputError unless a batch is positive, divides over devices and accumulated parts and, without a
+    remainder, can be filled."""
+    check_batch_size(batch_size, devices, accumulate)
     if drop_remainder and batch_size > len(source):
         raise InputError(f"batch_size is {batch_size}; {source.name} has only {len(source)} {source.split} examples.")
     if not len(source):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def load(split: str, *, image_size: int | None = None) -> Source:
     return Source("digits", split, records, spec, classes, {"digits": content})
 
 
+@cache  # a start reads three splits
 def _read() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 64] and labels [1797], as `sklearn.datasets.load_digits` returns them.
 

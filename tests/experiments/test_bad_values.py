@@ -45,9 +45,10 @@ def kind_of(hint: Any) -> Any:
     """What decides the valid values of an option: a note of its type, or the type."""
     origin = get_origin(hint)
     if origin is Annotated:
-        named = [type(note) for note in hint.__metadata__ if isinstance(note, (valid.Choice, valid.Grid))]
-        kind = valid.Choice if named and issubclass(named[0], valid.Choice) else named[0] if named else None
-        return kind or kind_of(get_args(hint)[0])
+        for kind in (valid.Choice, valid.Grid):
+            if any(isinstance(note, kind) for note in hint.__metadata__):
+                return kind
+        return kind_of(get_args(hint)[0])
     if origin in (Union, types.UnionType):
         return next(kind_of(each) for each in get_args(hint) if each is not type(None))
     if origin is tuple:
