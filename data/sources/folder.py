@@ -110,11 +110,15 @@ def _stored(path: Path) -> tuple[dict[str, list[Found]], tuple[str, ...]]:
     _require_same_classes(path, splits, stored)
     notes = []
     if unused:
-        notes.append(f"{unused} images outside class folders are left out.")
+        notes.append(f"Left out, since outside of class folders: {_counted(unused, 'image')}.")
     if other:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in other.most_common(3))
-        notes.append(f"{other.total()} files are left out, which are no images by their suffix ({kinds}).")
+        notes.append(f"Left out, since no images by their suffix: {_counted(other.total(), 'file')} ({kinds}).")
     return stored, tuple(notes)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
 def _split_folders(path: Path, by_folder: Mapping[str, list[Path]]) -> dict[str, str]:

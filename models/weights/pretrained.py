@@ -41,6 +41,7 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
 }
 # What becomes of a published state dict first, where its names are older or it stores what nothing learns.
 READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {
+    ResNet: resnet_names.torchvision_names,
     VGG: vgg_names.torchvision_names,
     DenoisingUNet: unet_names.present_names,
     DiT: dit_names.without_positions,

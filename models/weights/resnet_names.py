@@ -1,9 +1,13 @@
-"""Names of ResNet's weights in torchvision (ResNet) and timm (ResNet-D, pre-activation networks)."""
+"""Names of ResNet's weights in torchvision (ResNet) and timm (ResNet-D, pre-activation networks).
+
+Networks for CIFAR-10 are published under other names for two layers (kuangliu/pytorch-cifar,
+akamaster/pytorch_resnet_cifar10), which are read as torchvision's.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -52,6 +56,18 @@ def torch_entries(path: tuple[str, ...], array: np.ndarray) -> list[tuple[str, n
             for block, part in _blocks(modules, array)
         ]
     return [torch_entry(named, collection, leaf, array)]
+
+
+def torchvision_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict with the head "linear" and the projections "shortcut" under torchvision's names; others as they are.
+
+    >>> list(torchvision_names({"layer2.0.shortcut.0.weight": 0, "linear.bias": 0, "layer1.0.conv1.weight": 0}))
+    ['layer2.0.downsample.0.weight', 'fc.bias', 'layer1.0.conv1.weight']
+    """
+    return {
+        re.sub(r"^linear\.", "fc.", re.sub(r"^(layer\d+\.\d+)\.shortcut\.", r"\1.downsample.", name)): array
+        for name, array in state_dict.items()
+    }
 
 
 def preact_torch_entries(path: tuple[str, ...], array: np.ndarray) -> list[tuple[str, np.ndarray]]:

@@ -7,6 +7,7 @@ executes a pickle: its strings are read, and nothing else.
 
 from __future__ import annotations
 
+import io
 import pickletools
 import zipfile
 from collections import Counter
@@ -26,6 +27,7 @@ KEYS = (
     "params",
 )
 PREFIXES = ("module._orig_mod.", "_orig_mod.module.", "module.", "_orig_mod.", "model.", "backbone.", "net.")
+STRINGS = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "STRING")  # of Python 3, of 2
 MOST_BYTES = 2**24  # of a pickle that is searched for strings; one of a large network has less than 1 MB
 SHARE = 0.5  # of the wanted names that a prefix must lead to
 
@@ -67,7 +69,7 @@ def cure_of_pickle(path: Path) -> str:
     prefix = next(
         (known for known in PREFIXES if names and sum(n.startswith(known) for n in names) > len(names) / 2), ""
     )
-    state = f'torch.load("{path.name}", weights_only=True)' + (f'["{key}"]' if key else "")
+    state = f'torch.load("{path.name}", map_location="cpu", weights_only=True)' + (f'["{key}"]' if key else "")
     renamed = f'k.removeprefix("{prefix}")' if prefix else "k"
     return (
         " It looks like a pickle of PyTorch, which could run any code, so it is not opened. With torch installed this "
@@ -86,11 +88,12 @@ def _strings(path: Path) -> list[str]:
     else:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES)
-    found = []
+    found, stream = [], io.BytesIO(content)
     try:
-        for operation, argument, _ in pickletools.genops(content):
-            if operation.name in ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE") and isinstance(argument, str):
-                found.append(argument)
-    except ValueError:  # the pickle ends early, or is longer than what was read
+        while stream.tell() < len(content):  # before its archives, torch.save wrote several pickles one after another
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name in STRINGS and isinstance(argument, str):
+                    found.append(argument)
+    except ValueError:  # the pickle ends early, is longer than what was read, or is followed by the tensors' bytes
         pass
     return found

@@ -60,7 +60,7 @@ def test_a_run_says_what_its_data_are(photographs, tmp_path, capsys):
     assert "test · 4×4×3 · " in said
     assert "1,234 parameters" in said
     assert json.loads((run.folder / "result.json").read_text())["notes"] == [
-        "1 files are left out, which are no images by their suffix (1 .txt)."
+        "Left out, since no images by their suffix: 1 file (1 .txt)."
     ]
 
 

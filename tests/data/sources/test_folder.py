@@ -231,8 +231,8 @@ def test_what_is_left_out_is_counted(image_folder):
         (path / "a" / name).write_text("")
     source = data.load(f"folder:{path}", "train")
     assert source.notes == (
-        "1 images outside class folders are left out.",
-        "3 files are left out, which are no images by their suffix (2 .heic, 1 .txt).",
+        "Left out, since outside of class folders: 1 image.",
+        "Left out, since no images by their suffix: 3 files (2 .heic, 1 .txt).",
     )
 
 

@@ -201,6 +201,16 @@ def test_timms_names_of_vgg_are_read_as_torchvisions():
     assert_same(pretrained.from_torch(model, theirs, variables), variables)
 
 
+def test_the_names_of_resnets_for_cifar_are_read_as_torchvisions():
+    model = SMALL["resnet"]
+    variables = random_variables(model)
+    named = pretrained.to_torch(model, variables)
+    theirs = {name.replace("downsample", "shortcut").replace("fc.", "linear."): x for name, x in named.items()}
+    assert {"linear.weight", "layer2.0.shortcut.1.running_var"} <= theirs.keys()
+    assert pretrained.num_classes(model, theirs, SHAPE) == 3
+    assert_same(pretrained.from_torch(model, theirs, variables), variables)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "state_dict.", "model.backbone."])
 def test_names_with_something_before_them_are_told_the_line_that_removes_it(prefix, tmp_path):
     model = SMALL["resnet"]
@@ -229,17 +239,20 @@ def test_a_message_names_at_most_ten_weights():
 
 
 def pickled(path, content, names, key):
-    """A pickle as torch.save writes it: of a state dict, under a key or not, in an archive or bare."""
+    """A state dict as torch.save writes it, under a key or not: in an archive, or as before its archives."""
     state = dict.fromkeys(names, 0)
     data = pickle.dumps({"epoch": 3, key: state} if key else state, protocol=2)
     if content == "bare":
         path.write_bytes(data)
+    elif content == "several":  # magic number, version, machine; the object; its tensors' keys, bytes
+        before = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
+        path.write_bytes(b"".join(pickle.dumps(each, 2) for each in before) + data + pickle.dumps(["1"], 2) + bytes(99))
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", data)
 
 
-@pytest.mark.parametrize("content", ["bare", "archive"])
+@pytest.mark.parametrize("content", ["bare", "several", "archive"])
 @pytest.mark.parametrize("key", ["", "state_dict", "model", "model_state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_pickle_is_answered_with_the_line_that_converts_it(content, key, prefix, tmp_path):
@@ -251,6 +264,7 @@ def test_a_pickle_is_answered_with_the_line_that_converts_it(content, key, prefi
     assert ('["' in message) == bool(key)
     assert (f'["{key}"]' in message) == bool(key)
     assert ('removeprefix("module.")' in message) == bool(prefix)
+    assert 'map_location="cpu"' in message  # many files were saved on a GPU
     compile(message.split("converts it: ")[1], "the line", "exec")
 
 
