@@ -43,10 +43,10 @@ class Config:
     """Files of the images, one or more, such as cat.jpg."""
     run: Path | None = None
     """Folder of a finished run that trained a classifier, such as runs/resnet/demo; of a population, its best member
-    is used."""
+    is used. By default none: then --weights is needed."""
     weights: Path | None = None
     """File of weights: a .safetensors that etude export wrote, or one with torchvision's or timm's names, or an .npz
-    of Google's vision transformers."""
+    of Google's vision transformers. By default none: then --run is needed."""
     model: str | None = None
     """Name of the network of the weights, such as vgg16_bn or vit_base_patch16_224; by default what the file says, and
     resnet50 for others."""

@@ -14,8 +14,10 @@ import importlib
 import importlib.util
 import inspect
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -30,6 +32,7 @@ from .cache import cache_folder
 C = TypeVar("C")
 
 PACKAGE = "etude.experiments"  # every module here is an experiment that has a Config and a main
+LINE = 100  # columns of prose, at most
 FINISHED, MISTAKE, DIVERGED, STOPPED, UNREAD = 0, 2, 3, 130, 141
 
 
@@ -148,12 +151,14 @@ def parse(
             raise unknown_name("preset", preset, presets)
         base = presets[preset]
 
+    if not {"-h", "--help"}.isdisjoint(arguments) and description:
+        print(_filled(description) + "\n")
     known = configs.options_of(base)
     _refuse_both([option.name for option in known], arguments)
     parsed: Any = tyro.cli(
         _command_line(config.__name__, known, presets, has_runs),
         prog=program or f"etude {experiment}",
-        description=description,
+        description="",
         args=arguments,
         config=(tyro.conf.HelptextFromCommentsOff,),  # the help is ours, and tyro would look for more in the sources
     )
@@ -226,23 +231,36 @@ def _command_line(name: str, options: Sequence[Any], presets: Mapping[str, Any],
     """A dataclass as tyro reads it: a part for each heading of --help, and in it every option with its flat flag."""
     import tyro
 
-    from .valid import Choice
+    from .grids import GRAMMAR
+    from .valid import Choice, Grid
 
     parts: dict[str, list[tuple[str, Any, Any]]] = {"": []}
+    about: dict[str, str] = {}
     for option in options:
         if option.name == "preset" and not presets:
             continue
         notes = getattr(option.type, "__metadata__", ())
-        choices = next((note.names for note in notes if isinstance(note, Choice)), None)
+        word = next((note.metavar for note in notes if isinstance(note, Choice | Grid)), None)
         if option.name == "preset":
-            choices = tuple(presets)
-        several = "[{}]" if _is_tuple(option.type) else "{}"
+            word = "{" + ",".join(presets) + "}"
+        positional = tyro.conf.Positional in notes
+        if positional:
+            word = option.name.upper() + ("..." if _is_tuple(option.type) else "")
+            word = word if option.default is dataclasses.MISSING else f"[{word}]"
+        elif word is None:
+            word = _word_of_optional(option.type)
+        elif _is_tuple(option.type):
+            word = f"[{word}]"
         flag = tyro.conf.arg(
             name=option.name.replace("_", "-"),
             help=option.help or None,
-            metavar=several.format("{" + ",".join(choices) + "}") if choices else None,
+            metavar=word,
+            # The sentence says what happens where there is no value to show.
+            help_behavior_hint="" if option.default in (None, ()) or (_is_tuple(option.type) and positional) else None,
             prefix_name=False,
         )
+        if any(isinstance(note, Grid) for note in notes):
+            about[option.title] = GRAMMAR.replace("\n\n ", "\n ")  # an indented line is a paragraph to tyro
         default = {} if option.default is dataclasses.MISSING else {"default": option.default}
         field = dataclasses.field(**default)
         parts.setdefault(option.title, []).append((_identifier(option.name), Annotated[option.type, flag], field))
@@ -252,7 +270,8 @@ def _command_line(name: str, options: Sequence[Any], presets: Mapping[str, Any],
     for title, fields in parts.items():
         part = dataclasses.make_dataclass(_part(title), fields, kw_only=True)
         part.__doc__ = ""
-        root.append((_part(title), Annotated[part, tyro.conf.arg(name=title)], dataclasses.field(default_factory=part)))
+        heading = tyro.conf.arg(name=title, help=about.get(title, ""))
+        root.append((_part(title), Annotated[part, heading], dataclasses.field(default_factory=part)))
     return dataclasses.make_dataclass(name, root, kw_only=True)
 
 
@@ -260,7 +279,11 @@ def _config_flag() -> tuple[str, Any, Any]:
     import tyro
 
     flag = tyro.conf.arg(
-        name="config", help="File config.json of a run, or its folder, whose options are taken over; flags change them."
+        name="config",
+        metavar="PATH",
+        help="File config.json of a run, or its folder, whose options are taken over; flags change them. By default "
+        "the preset is.",
+        help_behavior_hint="",
     )
     return "config_file", Annotated[Path | None, flag], dataclasses.field(default=None)
 
@@ -273,6 +296,26 @@ def _part(title: str) -> str:
 def _identifier(name: str) -> str:
     """A name as a field of a class."""
     return name.replace(".", "__").replace(" ", "_").replace("-", "_")
+
+
+def _filled(text: str) -> str:
+    """Paragraphs in lines that the terminal shows whole, which tyro's descriptions aren't."""
+    width = min(LINE, shutil.get_terminal_size().columns)
+    return "\n\n".join(textwrap.fill(paragraph, width) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+def _word_of_optional(hint: Any) -> str | None:
+    """What stands for the value of an option that may be None, which tyro would show as one of two values."""
+    from typing import Literal, get_args, get_origin
+
+    words = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    given = [each for each in get_args(hint) if each is not type(None)]
+    if type(None) not in get_args(hint) or len(given) != 1:
+        return None
+    if get_origin(given[0]) is Literal:
+        return "{" + ",".join(map(str, get_args(given[0]))) + "}"
+    return " ".join(words[each] for each in get_args(given[0]) or given)
 
 
 def _is_tuple(hint: Any) -> bool:
@@ -369,7 +412,12 @@ def _list() -> None:
     console.print("usage: etude EXPERIMENT [--preset smoke|demo|paper] [options]\n", markup=False, highlight=False)
     width = max(len(name) for name in found)
     for name, line in found.items():
-        console.print(f"  [bold]{name:<{width}}[/]  {escape(line)}", highlight=False, soft_wrap=True)
+        # A terminal gets columns; a pipe a line for each, so that grep finds names and questions together.
+        columns = console.width - width - 4 if console.is_terminal else len(line)
+        first, *more = textwrap.wrap(line, max(20, columns)) or [""]
+        console.print(f"  [bold]{name:<{width}}[/]  {escape(first)}", highlight=False, soft_wrap=True)
+        for each in more:
+            console.print(f"{'':<{width + 4}}{escape(each)}", highlight=False, soft_wrap=True)
     console.print("\n[dim]etude EXPERIMENT --help shows its options; etude --version shows the version.[/]")
 
 

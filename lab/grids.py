@@ -13,14 +13,22 @@ NUMBER = re.compile(r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?)(?:\*\*([
 MOST = 10_000
 """The most numbers of a grid. Each is a member of a population."""
 LONGEST = 100_000  # characters; so that a text is refused before it is read
+GRAMMAR = """A GRID is one word that names several numbers, in one of three ways:
+
+    0.1,0.01,0.001   a list
+    2**-9:2**-1      doublings from 2**-9 to 2**-1, with both ends
+    1e-4:1:9         9 numbers from 1e-4 to 1, in equal ratios
+
+A number is written 0.1, 1e-3 or 2**-5. Put a GRID with ** in quotes, as in '2**-9:2**-1': some shells would look for
+files of that name. Every combination of the values is trained with every seed.
+"""  # --help shows it beside the options that take a GRID, and the README has it
 
 
 def parse_grid(text: str, name: str) -> list[float]:
     """The numbers that a text names.
 
     Args:
-      text: a list "0.1,0.01", doublings "2**-15:2**-1" with both ends, or n geometric steps "1e-4:1:9". As in Python,
-        -2**2 is -4.
+      text: see `GRAMMAR`. As in Python, -2**2 is -4.
       name: what the numbers are of, for the message.
     Raises: InputError for an empty list, a number twice, more than `MOST` numbers, text that is no number or one that a
       float doesn't hold, or for a range that is reversed, not positive, or whose doublings miss its end.

@@ -24,6 +24,11 @@ SCHEDULE_NAMES = (*schedules.SCHEDULES, "warmup_linear", "warmup_cosine", "plate
 class OptimizerName(Choice):
     """A name of our table, or of one of optax's."""
 
+    @property
+    def metavar(self) -> str:
+        """Our names, and how optax's are written."""
+        return f"{super().metavar}|optax:NAME"
+
     def check(self, name: str, value: Any) -> None:
         """Raises InputError if a name, or one of several, is in none of the tables."""
         del name
@@ -52,7 +57,7 @@ class DataOptions:
     data_dir: Path | None = None
     """Folder of prepared TensorFlow data sets; by default the one that TensorFlow Datasets uses."""
     image_size: Annotated[int | None, at_least(1, sources.MOST_PIXELS_PER_SIDE)] = None
-    """Side in pixels to which images are resized and cropped; needed where the images of a set differ in size."""
+    """Side in pixels to which images are resized and cropped; by default they keep their size, which must be one."""
 
 
 @dataclass(frozen=True)
@@ -284,11 +289,11 @@ class GridOptions:
     TITLE: ClassVar[str] = "population"
 
     learning_rate: Annotated[str | None, Grid(POSITIVE)] = None
-    """Peak learning rates of the members: a list 0.1,0.01, doublings 2**-15:2**-1 or 9 geometric steps 1e-4:1:9."""
+    """Peak learning rates of the members; by default that of a single run."""
     weight_decay: Annotated[str | None, Grid(NON_NEGATIVE)] = None
-    """Weight decays of the members, written likewise; by default the one of --weight-decay."""
+    """Weight decays of the members; by default the one of --weight-decay."""
     momentum: Annotated[str | None, Grid(PROPER_FRACTION)] = None
-    """Momenta of the members, written likewise; by default the one of --momentum."""
+    """Momenta of the members; by default the one of --momentum."""
 
     @property
     def active(self) -> bool:

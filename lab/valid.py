@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import InputError, unknown_name
 from .grids import parse_grid
@@ -47,6 +47,7 @@ class Grid:
     """A text that names several numbers, each in a range: see `grids.parse_grid`."""
 
     of: Valid | Between
+    metavar: ClassVar[str] = "GRID"
 
     def check(self, name: str, value: Any) -> None:
         """Raises InputError if the text names no numbers, or one out of range."""
@@ -65,6 +66,11 @@ class Choice:
     def names(self) -> tuple[str, ...]:
         """All valid names."""
         return tuple(self.table() if callable(self.table) else self.table)
+
+    @property
+    def metavar(self) -> str:
+        """What --help shows in place of a value."""
+        return "{" + ",".join(self.names) + "}"
 
     def check(self, name: str, value: Any) -> None:
         """Raises InputError if a name, or one of several, is not in the table."""
