@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,17 @@ def writing(what: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{os.fspath(what)} can't be written: {error.strerror or error}.") from error
+
+
+def short_paths(text: str) -> str:
+    """A message as it is shown: paths below the current folder are relative to it, and others stay as they are.
+
+    A folder that is used while a program runs is kept absolute; a person reads and copies it in short.
+    """
+    here = os.getcwd()
+    if here == os.sep:
+        return text
+    return re.sub(rf"(?<![^\s'\"(=:,;]){re.escape(here)}/(?=[^\s/])", "", text)
 
 
 MOST = 10  # names in one message
@@ -77,4 +89,4 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], where: str = "") ->
     return InputError(f"There is no {kind} {name!r}.{hint} Valid are: {listed(valid, like=name, where=where)}.")
 
 
-__all__ = ["InputError", "MissingFile", "listed", "unknown_name", "writing"]
+__all__ = ["InputError", "MissingFile", "listed", "short_paths", "unknown_name", "writing"]

@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from PIL import Image
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .. import data, lab, models, tasks
+from .. import data, lab, models, tasks, train
 from ..data import augment
 from ..errors import InputError, MissingFile
 from ..models import pretrained, weights
@@ -101,17 +100,17 @@ def main(config: Config) -> list[list[tuple[str, float]]]:
     images = [network.prepare(path) for path in config.images]
     probabilities = classify(network.model, network.variables, images)
     labels = read_labels(config.labels, probabilities.shape[1], network.classes)
-    console, told = Console(), []
+    display, told = train.Display(train.open_console()), []
     for path, row in zip(config.images, probabilities, strict=True):
         likeliest = np.argsort(-row, kind="stable")[: config.top]
         told.append([(labels[i], float(row[i])) for i in likeliest])
         table = Table("class", "probability")
         for label, probability in told[-1]:
             table.add_row(escape(label), f"{probability:.4f}")
-        console.print(f"{path.name} by {network.name}", markup=False, highlight=False)
-        console.print(table)
+        display.say(f"{path.name} by {network.name}")
+        display.show(table)
     for note in network.notes:
-        console.print(note, markup=False, highlight=False)
+        display.say(note)
     return told
 
 

@@ -102,7 +102,7 @@ def main(config: Config) -> lab.Result:
             rate = trained["learning_rate"][0]
             rows.append((name, parameters, flops, rate, *accuracies, *(times[each][0] for each in TIMES)))
         lab.write_csv(run.folder / "table.csv", COLUMNS, rows)
-        run.console.print(as_text(run.folder))
+        run.display.show(as_text(run.folder))
         values, claims = conclude(run.folder)
         return run.finish(values, draw(run.folder), claims)
 

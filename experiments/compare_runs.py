@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -64,23 +63,24 @@ def main(config: Config) -> None:
     for path, place in zip(config.runs, places, strict=True):
         if places.count(place) > 1:
             raise InputError(f"{path} was given twice.")
-    runs, console = [read(path, name) for path, name in zip(config.runs, names(config.runs), strict=True)], Console()
+    runs = [read(path, name) for path, name in zip(config.runs, names(config.runs), strict=True)]
+    display = train.Display(train.open_console())
     for run in runs:
         for note in run.notes:
-            console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+            display.say(f"note: {note}")
     options = differing([run.options for run in runs])
     if options:
-        console.print(table("option", runs, {name: [_shown(x) for x in values] for name, values in options.items()}))
+        display.show(table("option", runs, {name: [_shown(x) for x in values] for name, values in options.items()}))
     else:
-        console.print("Their options are the same.")
+        display.say("Their options are the same.")
     metrics = {name: [run.metrics.get(name) for run in runs] for run in runs for name in run.metrics}
     if metrics:
         shown = {name: ["" if x is None else f"{x:.5g}" for x in values] for name, values in metrics.items()}
-        console.print(table("result", runs, shown))
+        display.show(table("result", runs, shown))
     curves = {name: {run.name: run.curves[name] for run in runs if name in run.curves} for name in CURVES}
     curves = {name: lines for name, lines in curves.items() if lines}
     if not curves:
-        console.print("No run has curves of a validation, so there is no figure.")
+        display.say("No run has curves of a validation, so there is no figure.")
         return
     folder = config.runs[0].resolve().parent if config.out is None else config.out
     with writing(folder):
@@ -88,7 +88,7 @@ def main(config: Config) -> None:
         figure = plots.compared_curves(curves)
         for suffix in ("png", "pdf"):
             plots.save(figure, folder / f"comparison.{suffix}")
-    console.print(f"wrote {folder / 'comparison.png'}", highlight=False, soft_wrap=True)
+    display.say(f"wrote {folder / 'comparison.png'}")
 
 
 def read(folder: Path, name: str) -> Read:

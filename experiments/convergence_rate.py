@@ -77,7 +77,7 @@ def main(config: Config) -> lab.Result:
         for name, hidden in PROBLEMS.items():
             files = [file_of(run.folder, kind, name) for kind in ("curves", "constants")]
             if not files[-1].exists():
-                run.journal.say(f"{name}: {config.steps} steps with {config.seeds} seeds of each schedule …")
+                run.display.say(f"{name}: {config.steps} steps with {config.seeds} seeds of each schedule …")
                 for file, (columns, rows) in zip(files, measure(config, source, hidden), strict=True):
                     lab.write_csv(file, columns, rows)
         values, claims = judge(run.folder)

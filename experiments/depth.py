@@ -86,7 +86,7 @@ def main(config: Config) -> lab.Result:
         for kind, depth, classifier in networks:
             part = run.part(f"{kind}{depth}")
             if not (part.folder / "curves.csv").exists():
-                run.journal.say(f"{kind}, {depth} layers …")
+                run.display.say(f"{kind}, {depth} layers …")
                 curve = train_seeds(part, config, classifier.training)
                 lab.write_csv(part.folder / "curves.csv", COLUMNS, ((kind, depth, *row) for row in curve))
             rows += list(zip(*lab.read_csv(part.folder / "curves.csv").values(), strict=True))

@@ -209,7 +209,7 @@ def main(config: Config) -> lab.Result:
         samplers = {"": fast}
         if config.ancestral_steps:
             samplers["ancestral_"] = sampling(config, model, training.source, "ancestral", config.ancestral_steps)
-        run.journal.say("Sampling …")
+        run.display.doing("sampling …")
 
         def report(variables):
             found = bound(variables)

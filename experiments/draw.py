@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from .. import lab
+from .. import lab, train
 from ..errors import InputError, unknown_name
 
 
@@ -47,8 +47,9 @@ def main(config: Config) -> None:
             f"The tables of {config.folder} can't be drawn ({type(error).__name__}: {error}): they are damaged, or of "
             "another version. Run it again with another --name."
         ) from error
+    display = train.Display(train.open_console())
     for path in lab.save_figures(figures, config.folder):
-        print(f"wrote {config.folder / path}")
+        display.say(f"wrote {config.folder / path}")
 
 
 if __name__ == "__main__":

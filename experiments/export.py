@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from .. import lab
+from .. import lab, train
 from ..errors import InputError, writing
 from ..models import pretrained
 
@@ -39,9 +39,10 @@ def main(config: Config) -> None:
     found = lab.load_classifier(config.run)
     with writing(config.file):
         pretrained.save(found.model, found.variables, config.file, lab.to_metadata(found.saved))
+    display = train.Display(train.open_console())
     if found.member:
-        print(f"Of the population this is {found.member}.")
-    print(f"wrote {config.file}")
+        display.say(f"Of the population this is {found.member}.")
+    display.say(f"wrote {config.file}")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def main(config: Config) -> lab.Result:
         tests = [metrics.range_test(rates, each) for each in losses.T]
         for test in tests:
             if test.suggestion is None:
-                run.journal.say(f"A seed without a suggestion: {test.reason}")
+                run.display.say(f"A seed without a suggestion: {test.reason}")
         values, claims = judge(tests, config.highest)
         return run.finish(values | classifier.training.report_start(), draw(run.folder), claims)
 

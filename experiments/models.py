@@ -12,9 +12,8 @@ import sys
 from dataclasses import dataclass
 
 import tyro
-from rich.console import Console
 
-from .. import lab, models
+from .. import lab, models, train
 from ..errors import unknown_name
 from ..models import weights
 
@@ -39,15 +38,13 @@ def main(config: Config) -> dict[str, int]:
     names = fnmatch.filter(known, pattern) or ([config.pattern] if _is_member(config.pattern) else [])
     if not names:
         raise unknown_name("model that fits", config.pattern, known, "etude models lists them")
-    console, width, counts = Console(), max(map(len, names)), {}
+    display, width, counts = train.Display(train.open_console()), max(map(len, names)), {}
     for name in names:
         entry, counts[name] = models.entry(name), count(name)
-        console.print(f"{name:<{width}}  {counts[name]:>13,}  {entry.role}", markup=False, highlight=False)
+        display.say(f"{name:<{width}}  {counts[name]:>13,}  {entry.role}")
     if len(names) > 1:
         families = ", ".join(models.families())
-        console.print(
-            f"\n{len(names)} networks. Members of {families} are networks too.", markup=False, highlight=False
-        )
+        display.say(f"\n{len(names)} networks. Members of {families} are networks too.")
     return counts
 
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
-from .. import lab
+from .. import lab, train
 from ..data import prepare
 from ..errors import InputError
 
@@ -37,27 +35,24 @@ def main(config: Config) -> None:
 
     Raises: InputError for a set of another kind.
     """
-    console = Console()
     kind, _, name = config.name.partition(":")
     if kind != "tfds":
         raise InputError(f"Only sets of TensorFlow Datasets are prepared, tfds:<name>; got {config.name!r}.")
+    display = train.Display(train.open_console())
     folder = prepare.prepared(name, config.data_dir)
     if folder is not None:
-        console.print(f"{config.name} is already prepared in {folder}", highlight=False, soft_wrap=True)
+        display.say(f"{config.name} is already prepared in {folder}")
         return
     if config.archives is None:
         folder = prepare.by_tensorflow(name, config.data_dir)
     else:
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as progress:
-            tasks = {}
 
-            def report(split: str, done: int, total: int) -> None:
-                if split not in tasks:
-                    tasks[split] = progress.add_task(split, total=total)
-                progress.update(tasks[split], completed=done)
+        def report(split: str, done: int, total: int) -> None:
+            display.note(f"writing {split} … {done:,}/{total:,} images")
 
+        with display:
             folder = prepare.from_archives(name, config.archives, config.data_dir, report=report)
-    console.print(f"wrote {folder}", highlight=False, soft_wrap=True)
+    display.say(f"wrote {folder}")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[f
     curve = metrics.range_test(rates, losses[:, 0])
     if curve.suggestion is None:
         raise InputError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
-    run.journal.say(f"The range test suggests a learning rate of {curve.suggestion:.3g}.")
+    run.display.say(f"The range test suggests a learning rate of {curve.suggestion:.3g}.")
     return curve.suggestion, {"range_test": plots.range_test(curve, chosen=curve.suggestion)}
 
 

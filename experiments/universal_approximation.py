@@ -79,7 +79,7 @@ def main(config: Config) -> lab.Result:
         grid, fine = np.linspace(-1, 1, config.points), np.linspace(-1, 1, 2 * config.points - 1)
         errors, fits = [], []
         for width in config.widths:
-            run.journal.say(f"width {width}: {config.seeds} networks, {config.steps} steps …")
+            run.display.say(f"width {width}: {config.seeds} networks, {config.steps} steps …")
             on_grid, on_fine = fit(config, width, grid, target(grid), fine)
             worst = np.abs(on_fine - target(fine)).max(1)
             trained = np.abs(on_grid - target(grid)).max(1)

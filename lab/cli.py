@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .. import __version__
-from ..errors import InputError, unknown_name
+from ..errors import InputError, short_paths, unknown_name
 from .cache import cache_folder
 
 C = TypeVar("C")
@@ -261,7 +261,7 @@ def _command_line(name: str, options: Sequence[Any], presets: Mapping[str, Any],
         )
         if any(isinstance(note, Grid) for note in notes):
             about[option.title] = GRAMMAR.replace("\n\n ", "\n ")  # an indented line is a paragraph to tyro
-        default = {} if option.default is dataclasses.MISSING else {"default": option.default}
+        default: dict[str, Any] = {} if option.default is dataclasses.MISSING else {"default": option.default}
         field = dataclasses.field(**default)
         parts.setdefault(option.title, []).append((_identifier(option.name), Annotated[option.type, flag], field))
         if option.name == "preset" or (has_runs and option.name == "name" and not presets):
@@ -422,7 +422,7 @@ def _list() -> None:
 
 
 def _fail(message: str, code: int = MISTAKE) -> int:
-    Console(stderr=True).print(f"[bold red]etude:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]etude:[/] {escape(short_paths(message))}", highlight=False, soft_wrap=True)
     return code
 
 

@@ -85,7 +85,7 @@ class Race:
         """
         part = self.run.part(name)
         if not (part.folder / "race.csv").exists():
-            self.run.journal.say(f"{name} …")
+            self.run.display.say(f"{name} …")
             training = classifier.training
             members = training.members(1.0, self.population, self.grid)  # every member has a rate of the grid
             trained = fit(

@@ -108,7 +108,7 @@ def range_test(
     file = run.folder / "range_test.csv"
     check_range(options)
     if not file.exists():
-        journal = train.Journal(console=run.console)
+        journal = train.Journal(display=run.display)
         rates, losses = sweep(
             training,
             options,
@@ -167,7 +167,7 @@ def sweep(
         curves = losses.reshape(done, -1).T
         if done == most or not any(metrics.range_test(rates[:done], each).open for each in curves):
             return 0
-        journal.say(f"The loss has not risen again at a rate of {rates[done - 1]:.2g}; the range test goes on.")
+        journal.display.say(f"The loss has not risen again at a rate of {rates[done - 1]:.2g}; the range test goes on.")
         return min(decade, most - done)
 
     placed = start.layout.place_state(start.state)

@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from .. import plots
 from ..data import Source
 from ..errors import InputError, unknown_name, writing
-from ..train import Checkpoints, Journal, Stopped
+from ..train import Checkpoints, Display, Journal, Stopped, open_console
 from .config import check, from_json, options_of, read_json, to_json
 from .folder import read_result, run_folder, write_json
 from .training import load
@@ -100,8 +98,8 @@ class Run:
 
     folder: Path
     """Where its files go."""
-    console: Console
-    """Its terminal."""
+    display: Display
+    """What is shown of it."""
     result: Result | None
     """The result of a finished run, else None."""
     about: str = ""
@@ -113,7 +111,7 @@ class Run:
     _introduced: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "journal", Journal(self.folder, console=self.console))
+        object.__setattr__(self, "journal", Journal(self.folder, display=self.display))
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
@@ -123,11 +121,11 @@ class Run:
         """Says in one line what is about to train: the data, the devices, the number of parameters. Only once."""
         if not self._introduced:
             self._introduced.append(parameters)
-            self.journal.say(f"{self.about} · {parameters:,} parameters")
+            self.display.say(f"{self.about} · {parameters:,} parameters")
 
     def note(self, sentence: str) -> None:
         """Says what is not as usual, such as a fallback; `result.json` will have it, whichever start ends the run."""
-        self.journal.say(sentence)
+        self.display.say(sentence)
         kept = read_notes(self.folder)
         if sentence not in kept:
             write_json(self.folder / NOTES, {"notes": [*kept, sentence]})
@@ -137,7 +135,7 @@ class Run:
         folder = self.folder / name
         with writing(folder):
             folder.mkdir(exist_ok=True)
-        return Run(folder, self.console, None, self.about, self.preset)
+        return Run(folder, self.display, None, self.about, self.preset)
 
     def finish(
         self,
@@ -155,6 +153,7 @@ class Run:
           classes: numbers of each class, of a classifier.
         """
         claims = () if self.preset == SMOKE else claims
+        self.display.note("drawing …")
         paths = save_figures(figures, self.folder)
         notes = [note for folder in (self.folder, *sorted(self.folder.glob("*/"))) for note in read_notes(folder)]
         result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths), classes or {}, tuple(notes))
@@ -164,7 +163,8 @@ class Run:
         if notes:
             content["notes"] = notes
         write_json(self.folder / "result.json", content)
-        _report(result, self.console)
+        self.display.close()
+        _report(result, self.display)
         return result
 
 
@@ -201,7 +201,7 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
     Raises: InputError if an option has a value that is not valid, there is no such preset, the folder is taken, of
       another config, or not writable, or memory runs out inside the block.
     """
-    console, presets, name = Console(), presets or {}, Path(experiment).stem
+    presets, name = presets or {}, Path(experiment).stem
     check(config)
     if presets and config.run.preset not in presets:
         raise unknown_name("preset", config.run.preset, presets)
@@ -212,35 +212,37 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
         chosen = _run_name(config.run.preset, values, _values(default))
     folder = config.run.out or Path("runs") / name / _one_component(chosen)
     finished = read_result(folder) is not None
-    sources = _sources(config, needed=not finished)
 
     def reread(file: Path) -> dict[str, Any]:
         there = read_json(file)
         return {"experiment": there.pop("experiment", None), **_values(from_json(there, type(config), presets, file))}
 
-    contents = sources["train"].contents if sources else None
-    with run_folder(folder, {"experiment": name, **values}, reread, contents) as folder:
-        result = _finished_result(folder)
-        if result is not None:
-            console.print(f"This run is finished; delete {folder} to run it again.", highlight=False, soft_wrap=True)
-            _report(result, console)
-        run = Run(folder, console, result, _describe(sources), config.run.preset)
-        if result is None:
-            for note in sources["train"].notes if sources else ():
-                run.note(note)
-        try:
-            yield run
-        except KeyboardInterrupt as error:
-            if isinstance(error, Stopped):
-                raise
-            raise KeyboardInterrupt(_kept(folder)) from None
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" not in str(error).lower():
-                raise
-            raise InputError(
-                f"This needs more memory than there is ({(str(error) or 'of the host').splitlines()[0]}). "
-                "Give a smaller network, batch, image size or population."
-            ) from error
+    with Display(open_console()) as display:
+        sources = _sources(config, display, needed=not finished)
+        contents = sources["train"].contents if sources else None
+        with run_folder(folder, {"experiment": name, **values}, reread, contents) as folder:
+            result = _finished_result(folder)
+            if result is not None:
+                display.say(f"This run is finished; delete {folder} to run it again.")
+                _report(result, display)
+            run = Run(folder, display, result, _describe(sources), config.run.preset)
+            if result is None:
+                display.note("setting up …")
+                for note in sources["train"].notes if sources else ():
+                    run.note(note)
+            try:
+                yield run
+            except KeyboardInterrupt as error:
+                if isinstance(error, Stopped):
+                    raise
+                raise KeyboardInterrupt(_kept(folder)) from None
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" not in str(error).lower():
+                    raise
+                raise InputError(
+                    f"This needs more memory than there is ({(str(error) or 'of the host').splitlines()[0]}). "
+                    "Give a smaller network, batch, image size or population."
+                ) from error
 
 
 def _one_component(name: str) -> str:
@@ -256,12 +258,17 @@ def _one_component(name: str) -> str:
     return name
 
 
-def _sources(config: Any, *, needed: bool) -> dict[str, Source]:
+def _sources(config: Any, display: Display, *, needed: bool) -> dict[str, Source]:
     """The splits of the data that a config names; {} if it names none, or they are not needed and not there."""
     if "data" not in (option.name for option in options_of(config)):
         return {}
+
+    def report(done: int, total: int) -> None:
+        display.note(f"checking {config.data.data} … {done:,}/{total:,} files")
+
+    display.note(f"reading {config.data.data} …")
     try:
-        return {split: load(config.data, split) for split in ("train", "validation", "test")}
+        return {split: load(config.data, split, report) for split in ("train", "validation", "test")}
     except InputError:
         if needed:
             raise
@@ -316,14 +323,14 @@ def _run_name(preset: str, values: Mapping[str, Any], default: Mapping[str, Any]
     return f"{safe[:100]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
-def _report(result: Result, console: Console) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in result.metrics.items():
-        table.add_row(name, f"{value:.5g}")
+def _report(result: Result, display: Display) -> None:
+    rows = {name: f"{value:.5g}" for name, value in result.metrics.items()}
     for claim in result.claims:
-        table.add_row(claim.name, f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})")
-    console.print(table)
+        rows[claim.name] = f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})"
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        display.say(f"{name:<{width}}  {value}")
     for note in result.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        display.say(f"note: {note}")
     for path in ("result.json", *result.figures):
-        console.print(f"wrote {result.folder / path}", highlight=False, soft_wrap=True)
+        display.say(f"wrote {result.folder / path}")

@@ -131,6 +131,7 @@ def fit(
       look: called with the epoch after each stage, and after the last.
       options: other arguments of `train.fit`, such as patience.
     """
+    run.display.note("setting up …" if population is None else "setting up, and trying where members run fastest …")
     start = training.start(
         members,
         make_schedule,
@@ -159,6 +160,7 @@ def fit(
             **options,
         )
         state, trained = fitted.state, Trained(training, start, fitted, better)
+        run.display.doing("evaluating …")
         look(stage, trained)
     assert trained is not None
     write_members(run.folder / f"{table}.csv", trained)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +21,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from .. import data, schedules, tasks, train
 from ..errors import InputError
@@ -43,30 +41,30 @@ from .options import (
 from .saved_classifier import SavedClassifier
 from .valid import check_hyper
 
-CHECKING = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
 MOST_MEMBERS = 10_000
 Schedule = Callable[[Mapping[str, Any]], Any]  # hyper -> (step -> learning rate)
 
 
-def load(options: DataOptions, split: str) -> data.Source:
+def load(
+    options: DataOptions, split: str, report: Callable[[int, int], None] = lambda done, total: None
+) -> data.Source:
     """One split ("train", "validation" or "test") of the data set that the options name.
 
-    A folder of images is checked on its first load, with a progress bar; what was found is kept in the user's cache.
+    A folder of images is checked on its first load; what was found is kept in the user's cache.
+
+    Args:
+      options: name the data set.
+      split: name of the split.
+      report: called with (files checked, files in all) while a folder is checked.
     """
-    with Progress(*CHECKING, transient=True, disable=not sys.stdout.isatty()) as bar:
-        task = bar.add_task(f"checking {options.data}", visible=False, total=None)
-
-        def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
-
-        return data.load(
-            options.data,
-            split,
-            data_dir=options.data_dir,
-            image_size=options.image_size,
-            memory=cache_folder("folders"),
-            report=report,
-        )
+    return data.load(
+        options.data,
+        split,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        memory=cache_folder("folders"),
+        report=report,
+    )
 
 
 def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options: Any) -> train.MakeOptimizer:

@@ -13,6 +13,7 @@ A population is another layout of another state, `create_population` and `popula
 
 from .checkpoint import Checkpoints, read_checkpoint
 from .convergence import curvature, second_moment, sgd_path
+from .display import Display, open_console
 from .evaluate import Measure, evaluator, map_examples, row_evaluator
 from .feed import Feed, check_batch, feed, is_resident
 from .frozen import only
@@ -46,6 +47,7 @@ __all__ = [
     "MODES",
     "OPTIMIZERS",
     "Checkpoints",
+    "Display",
     "Diverged",
     "Feed",
     "Fitted",
@@ -84,6 +86,7 @@ __all__ = [
     "needs_loss",
     "newton_cg",
     "only",
+    "open_console",
     "optax_optimizers",
     "optimizer_named",
     "placement",

@@ -1,4 +1,4 @@
-"""The records of a run in progress: a JSONL file, TensorBoard events and a progress bar.
+"""The records of a run in progress: a JSONL file, TensorBoard events, and what is shown of them (`display`).
 
 The loop speaks through a journal alone. Its records are numbers on the host, already waited for, so that writing them
 never touches a device. Of a population they are those of the median member. When a run resumes from a step, the records
@@ -16,43 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from ..errors import InputError, writing
+from .display import Display
 
 LOOK_SECONDS = 1.0  # between two looks whether the file is still there
+MOST_LINES = 100  # of one training: of more epochs, every second, third, … has a line
 
 
 class Journal:
-    """Writes records to `metrics.jsonl` and TensorBoard in a folder, and progress to the terminal."""
+    """Writes records to `metrics.jsonl` and TensorBoard in a folder, and progress to a display."""
 
-    def __init__(self, folder: Path | None = None, *, console: Console | None = None):
+    def __init__(self, folder: Path | None = None, *, display: Display | None = None):
         """Opens a journal.
 
         Args:
           folder: receives `metrics.jsonl` and `tensorboard/`; None writes no files.
-          console: shows the progress; None shows none.
+          display: shows the progress; None shows none.
         """
         self._folder = folder
-        self._console = console
+        self.display = display or Display()
+        """What is shown of the run."""
         self._file = None
         self._events = None
-        self._progress: Progress | None = None
-        self._bar = None
         self._looked = 0.0
-
-    def say(self, message: str) -> None:
-        """Prints one line."""
-        if self._console is not None:
-            self._console.print(message, highlight=False, soft_wrap=True)
 
     def begin(self, title: str, step: int, total_steps: int) -> None:
         """Starts (or resumes) a run of `total_steps` at `step`; cuts off the records after it."""
@@ -64,20 +51,7 @@ class Journal:
             from tensorboardX import SummaryWriter  # 0.3 s, not paid by a run without files
 
             self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
-        if self._console is not None and self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("steps"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self._console,
-            )
-            self._progress.start()
-            self._bar = self._progress.add_task(title, total=total_steps, completed=step, note="")
+        self.display.begin(title, step, total_steps)
 
     def record(self, split: str, step: int, epoch: float, values: Mapping[str, np.ndarray]) -> None:
         """Writes the values [] or [members] measured after `step` steps, of split "train" or "validation"."""
@@ -94,23 +68,25 @@ class Journal:
                 self._events.add_scalar(f"{name}/{split}", value, step)
 
     def end_epoch(self, epoch: Mapping[str, Any], epochs: int) -> None:
-        """Writes the validation of an epoch's record and says in one line how it went."""
+        """Writes the validation of an epoch's record and says how it went, in a line of its own or of a few epochs."""
         if epoch["validation"]:
             self.record("validation", epoch["step"], epoch["epoch"], epoch["validation"])
+        self.display.note("")
+        if epoch["epoch"] % -(-epochs // MOST_LINES) and epoch["epoch"] != epochs:
+            return
         parts = [f"epoch {epoch['epoch']}/{epochs}"]
         for split in ("train", "validation"):
             shown = {name: value for name, value in epoch[split].items() if name in ("loss", "accuracy")}
             numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in summary(shown).items())
             parts += [f"{split} {numbers}"] if shown else []
-        self.say(" · ".join(parts))
+        self.display.say(" · ".join(parts))
 
     def progress(self, step: int, loss: np.ndarray) -> None:
         """Moves the bar to `step`, with the loss [] or [members] beside it."""
-        if self._progress is not None and self._bar is not None:
-            note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary({"loss": loss}).items())
-            if loss.shape:
-                note += f", {np.isfinite(loss).sum()} of {loss.size} members"
-            self._progress.update(self._bar, completed=step, note=note)
+        note = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in summary({"loss": loss}).items())
+        if loss.shape:
+            note += f" of {np.isfinite(loss).sum()}/{loss.size} members"
+        self.display.progress(step, note)
 
     def flush(self) -> None:
         """Forces the records to disk. Called before a checkpoint, which stands for all records before it."""
@@ -130,10 +106,8 @@ class Journal:
                 raise InputError(f"{self._file.name} was removed while the run wrote it: nothing more can be kept.")
 
     def end(self) -> None:
-        """Closes the files and the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        """Closes the files, and leaves the bar where it is."""
+        self.display.close()
         if self._file is not None:
             self.flush()
             self._file.close()

@@ -111,6 +111,7 @@ def fit(
     per_epoch = feed.steps_per_epoch
     run = _Run(state, feed, layout, validate, better, patience, checkpoints, journal or Journal(), epochs, log_every)
     run.journal.begin(title, run.step, run.total)
+    run.journal.display.doing("compiling the training step …")
     try:
         with stop_requested() as stop:
             count, saved_at = 1, time.perf_counter()
@@ -134,6 +135,7 @@ def fit(
                     saved_at = time.perf_counter()
                 if stopping and run.step < run.total:
                     raise Stopped(f"stopped after step {run.step} of {run.total}")
+        run.journal.display.extend(run.step)  # fewer than planned, if patience ran out
     finally:
         if checkpoints:
             checkpoints.wait()
@@ -170,11 +172,12 @@ class _Run:
         self.progress = Progress.of_record(layout.shape, restored.record if restored else {})
         self.step = restored.step if restored else int(np.max(state.step))
         if restored and self.step > int(np.max(state.step)):
-            journal.say(f"Resuming after step {self.step} of {self.total}.")
+            journal.display.say(f"Resuming after step {self.step} of {self.total}.")
         start = restored.tree if restored else start
         self.placed = layout.stop(layout.place_state(start["state"]), self.progress.ended)
         self.best = layout.place_variables(start["best"]) if validate else None
         self.pending: list[tuple[int, Callable]] = []
+        self.validated = False
 
     def advance(self, count: int) -> None:
         """Dispatches `count` steps, then reads the metrics of the call before."""
@@ -201,7 +204,7 @@ class _Run:
         """Validates, keeps the variables of members that are better than before, and stops those out of patience."""
         self.read()
         variables = self.layout.variables(self.placed)
-        validation = dict(self.validate(variables)) if self.validate else {}
+        validation = self.measure(variables)
         improved, tired = self.progress.end_epoch(
             self.step, self.feed.steps_per_epoch, validation, self.better, self.patience
         )
@@ -210,6 +213,17 @@ class _Run:
         if tired.any():
             self.placed = self.layout.stop(self.placed, tired)
         self.journal.end_epoch(self.progress.epochs[-1], self.epochs)
+
+    def measure(self, variables: Variables) -> dict[str, np.ndarray]:
+        """The validation's metrics; {} if there is none."""
+        if self.validate is None:
+            return {}
+        if self.validated:
+            self.journal.display.note("validating …")
+        else:
+            self.journal.display.doing("compiling the validation …")
+        self.validated = True
+        return dict(self.validate(variables))
 
     def save(self) -> None:
         """Saves a checkpoint, if there is where to, unless no member has finite parameters."""

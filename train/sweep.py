@@ -44,19 +44,23 @@ def sweep(
     journal = journal or Journal()
     losses = np.empty((0,), np.float32)
     step, left = 0, steps
-    while left:
-        journal.begin("range test", step, step + left)
-        try:
-            while left:
-                count = min(STEPS_PER_CALL, feed.most, left, feed.steps_per_epoch - step % feed.steps_per_epoch)
-                placed, read = feed.advance(placed, step, count)
-                rows = np.asarray(read()["loss"].value)
-                losses = np.concatenate([losses, rows]) if step else rows
-                step, left = step + count, left - count
-                journal.progress(step, rows[-1])
-                if all(metrics.blown_up(each, window=STEPS_PER_CALL) for each in losses.reshape(step, -1).T):
-                    return losses
-        finally:
-            journal.end()
-        left = further(losses)
+    journal.begin("range test", 0, steps)
+    journal.display.doing("compiling the training step …")
+    try:
+        while left:
+            count = min(STEPS_PER_CALL, feed.most, left, feed.steps_per_epoch - step % feed.steps_per_epoch)
+            placed, read = feed.advance(placed, step, count)
+            rows = np.asarray(read()["loss"].value)
+            losses = np.concatenate([losses, rows]) if step else rows
+            step, left = step + count, left - count
+            journal.progress(step, rows[-1])
+            if all(metrics.blown_up(each, window=STEPS_PER_CALL) for each in losses.reshape(step, -1).T):
+                journal.display.doing("the loss has diverged, which ends the test")
+                break
+            if not left:
+                left = further(losses)
+                journal.display.extend(step + left)
+        journal.display.extend(step)
+    finally:
+        journal.end()
     return losses

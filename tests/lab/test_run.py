@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etude import lab
+from etude import lab, train
 from etude.errors import InputError
 from matplotlib.figure import Figure
 from PIL import Image
-from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def test_a_signal_outside_training_ends_with_what_is_kept(tmp_path, number):
 )
 def test_a_damaged_range_test_of_an_earlier_start_is_named(tmp_path, content, message):
     (tmp_path / "range_test.csv").write_text(content)
-    run = lab.Run(tmp_path, Console(), None)
+    run = lab.Run(tmp_path, train.Display(), None)
     training: Any = None  # the file is there, so that nothing trains
     with pytest.raises(InputError, match=rf"range_test\.csv is damaged: {message}"):
         lab.range_test(run, training, lab.RangeTestOptions())
@@ -194,6 +193,21 @@ def test_the_range_test_of_an_earlier_start_is_read_again(tmp_path):
     rates, losses = np.array([0.1, 0.2]), np.array([[1.5, 2.5], [np.nan, 0.25]])
     lab.write_csv(tmp_path / "range_test.csv", ["learning_rate", "a", "b"], np.column_stack([rates, losses]))
     training: Any = None
-    found = lab.range_test(lab.Run(tmp_path, Console(), None), training, lab.RangeTestOptions())
+    found = lab.range_test(lab.Run(tmp_path, train.Display(), None), training, lab.RangeTestOptions())
     np.testing.assert_array_equal(found[0], rates)
     np.testing.assert_array_equal(found[1], losses)
+
+
+def test_it_is_shown_how_many_files_were_checked_and_one_short_path_a_line(photographs, capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(train.Display, "note", lambda self, what: shown.append(what))
+    with lab.open_run("e", photographs) as run:
+        run.finish({"test_accuracy": 0.5}, {"curves": Figure()}, [lab.Claim("c", 0.25, "< 1", True)])
+    name = photographs.data.data
+    assert {f"checking {name} … 1/24 files", f"checking {name} … 24/24 files", "drawing …"} <= set(shown)
+    assert capsys.readouterr().out.splitlines() == [
+        "test_accuracy  0.5",
+        "c              0.25 (target < 1: holds)",
+        "wrote runs/e/photos/result.json",
+        "wrote runs/e/photos/figures/curves.png",
+    ]
