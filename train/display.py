@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from ..errors import short_paths
 
+QUIET_SECONDS = 30.0  # after which a log file gets a line of how far the steps are
 SPEED_SECONDS = 600.0  # over which the speed is measured: several epochs with their validation, where they are short
 
 
@@ -40,9 +42,11 @@ class Display:
         self._moves = self._console.is_interactive and not self._console.quiet
         self._bar: Progress | None = None
         self._status: Status | None = None
+        self._spoke = time.monotonic()
 
     def say(self, message: str) -> None:
         """Prints a line that stays."""
+        self._spoke = time.monotonic()
         self._console.print(short_paths(message), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
@@ -88,9 +92,14 @@ class Display:
         self._console.show_cursor()
 
     def progress(self, step: int, note: str) -> None:
-        """Moves the bar."""
-        if self._bar is not None:
-            self._bar.update(TaskID(0), completed=step, note=note)
+        """Moves the bar; where none is shown, says now and then how far it is."""
+        if self._bar is None:
+            return
+        self._bar.update(TaskID(0), completed=step, note=note)
+        if not self._moves and time.monotonic() - self._spoke >= QUIET_SECONDS:
+            (task,) = self._bar.tasks
+            left = "" if task.time_remaining is None else f", {_clock(task.time_remaining)} left"
+            self.say(f"{task.description}: {task.completed:,}/{task.total:,} steps{left}, {note}")
 
     def extend(self, total: int) -> None:
         """Gives the bar another number of steps; one that is reached already ends it as finished."""
@@ -107,14 +116,18 @@ class Display:
             self._bar.stop()
             self._bar = None
             if not self._moves:
-                took = datetime.timedelta(seconds=int(task.elapsed or 0))
-                self.say(f"{task.description}: {task.completed:,}/{task.total:,} steps in {took}")
+                self.say(f"{task.description}: {task.completed:,}/{task.total:,} steps in {_clock(task.elapsed or 0)}")
 
     def __enter__(self) -> Display:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(datetime.timedelta(seconds=int(seconds)))
 
 
 class _Cut(TextColumn):

@@ -60,6 +60,18 @@ def test_an_interrupted_bar_stays_where_it_is(show):
     assert re.match(r"run.* 10/61 steps ", last_line(out))
 
 
+def test_a_pipe_is_told_now_and_then_how_far_the_steps_are(monkeypatch):
+    seconds = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("etude.train.display.time.monotonic", lambda: next(seconds))
+    display, out = pipe()
+    display.begin("range test", 0, 180)
+    for step in range(10):
+        display.progress(step, "loss 1.000")
+    lines = out.getvalue().splitlines()
+    assert 2 <= len(lines) <= 4
+    assert all(re.fullmatch(r"range test: \d/180 steps(, \d:\d\d:\d\d left)?, loss 1\.000", line) for line in lines)
+
+
 def losses_of(falling, diverging):
     """A feed whose losses fall for some steps and then rise without end."""
 
