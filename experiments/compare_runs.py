@@ -75,7 +75,7 @@ def main(config: Config) -> None:
         display.say("Their options are the same.")
     metrics = {name: [run.metrics.get(name) for run in runs] for run in runs for name in run.metrics}
     if metrics:
-        shown = {name: ["" if x is None else f"{x:.5g}" for x in values] for name, values in metrics.items()}
+        shown = {name: ["" if x is None else lab.number_text(x) for x in values] for name, values in metrics.items()}
         display.show(table("result", runs, shown))
     curves = {name: {run.name: run.curves[name] for run in runs if name in run.curves} for name in CURVES}
     curves = {name: lines for name, lines in curves.items() if lines}

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from .race import Race, draw_race, entrant
     from .rates import check_range, range_test, schedule_of, scheduled
     from .reporting import curves, draw_predictions, report_classifier
-    from .run import Claim, Result, Run, RunOptions, open_run, save_figures
+    from .run import Claim, Result, Run, RunOptions, number_text, open_run, save_figures
     from .saved_classifier import SavedClassifier, TrainedClassifier, load_classifier, model_in, saved_in, to_metadata
     from .tables import read_csv, write_csv
     from .trained import Trained, fit, write_members
@@ -183,6 +183,7 @@ __all__ = [
     "model_in",
     "more_accurate",
     "named_model",
+    "number_text",
     "of_images",
     "open_run",
     "options_of",
@@ -242,7 +243,7 @@ __getattr__ = on_first_use(
         "race": "Race draw_race entrant",
         "rates": "check_range range_test schedule_of scheduled",
         "reporting": "curves draw_predictions report_classifier",
-        "run": "Claim Result Run RunOptions open_run save_figures",
+        "run": "Claim Result Run RunOptions number_text open_run save_figures",
         "saved_classifier": "SavedClassifier TrainedClassifier load_classifier model_in saved_in to_metadata",
         "tables": "read_csv write_csv",
         "trained": "Trained fit write_members",

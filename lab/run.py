@@ -323,10 +323,19 @@ def _run_name(preset: str, values: Mapping[str, Any], default: Mapping[str, Any]
     return f"{safe[:100]}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
+def number_text(value: float) -> str:
+    """A number as it is printed: whole ones, such as counts, in full, others in five digits.
+
+    >>> number_text(269072), number_text(0.0092612345), number_text(1.0), number_text(float("nan"))
+    ('269,072', '0.0092612', '1', 'nan')
+    """
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.5g}"
+
+
 def _report(result: Result, display: Display) -> None:
-    rows = {name: f"{value:.5g}" for name, value in result.metrics.items()}
+    rows = {name: number_text(value) for name, value in result.metrics.items()}
     for claim in result.claims:
-        rows[claim.name] = f"{claim.value:.5g} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})"
+        rows[claim.name] = f"{number_text(claim.value)} (target {claim.target}: {'holds' if claim.holds else 'MISSED'})"
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
         display.say(f"{name:<{width}}  {value}")
