@@ -231,7 +231,8 @@ def draw(folder: Path) -> dict[str, plots.Figure]:
         "training time of an epoch (s)": table["epoch_seconds"],
     }
     errors = 100 * (1 - table["test_accuracy"]), 100 * table["test_accuracy_std"]
-    return {"comparison": plots.comparison(table["model"].tolist(), costs, *errors)}
+    seeds = lab.read_config(folder, Config, PRESETS).population.seeds
+    return {"comparison": plots.comparison(table["model"].tolist(), costs, *errors, seeds)}
 
 
 if __name__ == "__main__":

@@ -353,10 +353,23 @@ def draw(folder: Path) -> dict[str, plots.Figure]:
             for name in names:
                 chosen = curves["schedule"] == name
                 label = f"α = {curves['rate'][chosen][0]:.2g}" if name in constant else name
-                label += f", slope {slope(curves, name):.2f}"
-                lines.append((label, curves["steps"][chosen], curves["left"][chosen], curves["bound"][chosen]))
+                label += f", slope {slope(curves, name):z.2f}".replace("-", "−")
+                lines.append((label, curves["steps"][chosen], *with_error(curves, chosen), curves["bound"][chosen]))
             panels.append((f"{problem}: {title}", lines))
-    return {"convergence": plots.convergence(panels, num_columns=3)}
+    seeds = lab.read_config(folder, Config, PRESETS).seeds
+    return {"convergence": plots.convergence(panels, num_columns=3, seeds=seeds)}
+
+
+def with_error(curves: dict[str, np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the left side of the theorem [n], its standard error [n]: that of the lowest mean so far).
+
+    >>> curves = {"left": np.array([4.0, 2, 2]), "standard_error": np.array([0.4, 0.2, 0.9])}
+    >>> with_error(curves, np.arange(3))[1].tolist()
+    [0.4, 0.2, 0.2]
+    """
+    left = curves["left"][rows]
+    first = np.searchsorted(-left, -left)  # the left side falls; where it reached each value first
+    return left, curves["standard_error"][rows][first]
 
 
 if __name__ == "__main__":

@@ -196,7 +196,8 @@ def draw(folder: Path) -> dict[str, plots.Figure]:
         "training loss (nats)": (table["train_loss"], table["train_loss_std"]),
         "test error (%)": (100 * table["test_error"], 100 * table["test_error_std"]),
     }
-    return {"mlp": plots.widths(table["depth"], table["width"], table["activation"], measures)}
+    seeds = lab.read_config(folder, Config, PRESETS).population.seeds
+    return {"mlp": plots.widths(table["depth"], table["width"], table["activation"], measures, seeds)}
 
 
 if __name__ == "__main__":

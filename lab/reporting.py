@@ -88,7 +88,7 @@ def _report_one(classifier: Classifier, trained: Trained, test: data.Source, sch
         "learning_curves": plots.learning_curves(
             curves(trained, "train"), curves(trained, "validation"), best=int(fitted.best_epoch)
         ),
-        "schedule": plots.schedule(steps, {"warm-up and cosine": schedule({"learning_rate": peak})(steps)}),
+        "schedule": plots.schedule(steps, {"learning rate": schedule({"learning_rate": peak})(steps)}),
     }
     return values, figures
 
@@ -124,14 +124,17 @@ def curves(trained: Trained, split: str, number: int = 0) -> dict[str, np.ndarra
     return found | {"epoch": np.array([epoch["epoch"] for epoch in epochs])}
 
 
-def draw_predictions(probabilities: np.ndarray, source: data.Source, shown: int = 32) -> dict[str, plots.Figure]:
+def draw_predictions(
+    probabilities: np.ndarray, source: data.Source, shown: int | None = None
+) -> dict[str, plots.Figure]:
     """Figures of some images of each class with their predictions, of the worst errors, and of the confusion matrix.
 
     Args:
       probabilities: [len(source), classes].
       source: the split.
-      shown: number of images.
+      shown: number of images; by default 32, or one of each class where these are more, and 96 at most.
     """
+    shown = min(max(32, len(source.classes)), 96) if shown is None else shown
     labels, predicted = data.labels(source), probabilities.argmax(-1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:shown]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FormatStrFormatter
 
-from .style import BLUE, CYCLE, DASHES, GRAY, ORANGE, figure
+from .style import BLUE, CYCLE, GRAY, GREEN, MARKERS, ORANGE, at, figure, legend, line, logarithmic, of_seeds, whole
 
 
 def race(
@@ -26,25 +24,32 @@ def race(
       curves: Entrant -> (epochs [n], validation losses [n, seeds]).
     """
     order = sorted(errors, key=lambda name: -errors[name].mean())
-    styles = {name: (CYCLE[i % len(CYCLE)], DASHES[i // len(CYCLE) % len(DASHES)]) for i, name in enumerate(errors)}
-    with figure(8.2, 0.28 * len(order) + 1.6) as fig:
+    number = {name: i for i, name in enumerate(errors)}
+    seeds = len(errors[order[0]])
+    with figure(9, max(3.2, 0.28 * len(order) + 1.2)) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1, 1.15))
         for place, name in enumerate(order):
-            color, values = styles[name][0], errors[name]
+            color, values = CYCLE[number[name] % len(CYCLE)], errors[name]
             left.errorbar(values.mean(), place, xerr=values.std(), fmt="s", color=color, capsize=3, markersize=4)
             left.plot(values, np.full(len(values), place), ".", color=GRAY, markersize=3, alpha=0.6, zorder=0)
         left.set_yticks(range(len(order)), [f"{name.replace('_', ' ')}, α = {rates[name]:.3g}" for name in order])
-        left.set(xlabel="test error (%), mean ± std over seeds", ylim=(-0.6, len(order) - 0.4))
+        left.set(xlabel=f"test error (%), {of_seeds(seeds, 'mean ± std')}", ylim=(-0.6, len(order) - 0.4))
         for name, (epochs, losses) in curves.items():
-            color, dashes = styles[name]
-            right.plot(epochs, np.median(losses, axis=1), color=color, linestyle=dashes, label=name.replace("_", " "))
-        right.set(xlabel="epoch", ylabel="validation loss (nats), median", yscale="log")
-        fig.legend(*right.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
+            style = line(number[name], len(epochs))
+            right.plot(epochs, np.median(losses, axis=1), **style, label=name.replace("_", " "))
+        right.set(xlabel="epoch", ylabel=f"validation loss (nats), {of_seeds(seeds, 'median')}")
+        logarithmic(right.yaxis)
+        whole(right.xaxis)
+        legend(fig, right)
     return fig
 
 
 def widths(
-    depth: np.ndarray, width: np.ndarray, kind: np.ndarray, measures: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    depth: np.ndarray,
+    width: np.ndarray,
+    kind: np.ndarray,
+    measures: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    seeds: int,
 ) -> Figure:
     """Results of networks against their width: a row of panels for each measure, a column for each depth.
 
@@ -53,13 +58,13 @@ def widths(
       width: Units of a hidden layer [n].
       kind: Names [n], such as those of activations, with a line for each.
       measures: Label -> (means [n], standard deviations [n]).
+      seeds: Number of seeds that these are of.
     """
     depths, kinds = np.unique(depth[depth > 0]), list(dict.fromkeys(kind[depth > 0].tolist()))
-    with figure(2.7 * len(depths) + 1.3, 2.2 * len(measures) + 0.3) as fig:
+    with figure(2.7 * len(depths) + 1.5, 2.2 * len(measures) + 0.3) as fig:
         grid = fig.subplots(len(measures), len(depths), squeeze=False, sharex=True, sharey="row")
         for row, (label, (means, stds)) in zip(grid, measures.items(), strict=True):
             for axes, layers in zip(row, depths, strict=True):
-                axes.set(xscale="log", yscale="log")
                 axes.axhline(means[depth == 0][0], color=GRAY, linewidth=0.9, label="linear model")
                 for i, name in enumerate(kinds):
                     shown = (depth == layers) & (kind == name)
@@ -70,27 +75,21 @@ def widths(
                         means[shown],
                         yerr=stds[shown],
                         label=name.replace("_", " "),
-                        color=CYCLE[i % len(CYCLE)],
-                        linestyle=DASHES[i % len(DASHES)],
-                        marker="o",
-                        markersize=3,
+                        **line(i, int(shown.sum())),
                         capsize=2,
                         elinewidth=0.8,
                     )
             row[0].set_ylabel(label)
             # An error bar as long as its mean would end at −∞.
-            row[0].set_ylim(bottom=means.min() / 2)
-            row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            row[0].yaxis.set_minor_locator(NullLocator())
+            row[0].set_ylim(means.min() / 2, 1.3 * (means + stds).max())
+            logarithmic(row[0].yaxis)
         for axes, layers in zip(grid[0], depths, strict=True):
             axes.set_title(f"{layers:g} hidden layer{'s' if layers > 1 else ''}")
         for axes in grid[-1]:
             axes.set_xlabel("width of a hidden layer")
-            present = np.unique(width[depth > 0])
-            axes.set_xticks(present, [f"{x:g}" for x in present])
-            axes.xaxis.set_minor_locator(NullLocator())
-        fig.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+            logarithmic(axes.xaxis)
+            at(axes.xaxis, width[depth > 0])
+        legend(fig, grid[0, 0], title=of_seeds(seeds, "mean ± std"))
     return fig
 
 
@@ -102,16 +101,18 @@ def gaps(errors: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """
     names = sorted(errors, key=lambda name: errors[name][list(errors[name])[-1]].mean(), reverse=True)
     kinds = list(next(iter(errors.values())))
-    with figure(5.2, 0.32 * len(names) + 0.9) as fig:
+    with figure(6, 0.36 * len(names) + 0.9) as fig:
         axes = fig.add_subplot(xlabel="error (%)")
         places = np.arange(len(names))
         means = np.array([[errors[name][kind].mean() for name in names] for kind in kinds])
         axes.hlines(places, means.min(0), means.max(0), color=GRAY, linewidth=1, zorder=0)
-        for kind, mean, color, marker in zip(kinds, means, (BLUE, ORANGE), "os", strict=False):
+        # One above the other, so that no error bar hides another.
+        aside = 0.16 * ((len(kinds) - 1) / 2 - np.arange(len(kinds)))
+        for kind, mean, color, marker, up in zip(kinds, means, (BLUE, ORANGE, GREEN), MARKERS, aside, strict=False):
             spread = [errors[name][kind].std() for name in names]
             axes.errorbar(
                 mean,
-                places,
+                places + up,
                 xerr=spread,
                 label=kind,
                 color=color,
@@ -124,7 +125,7 @@ def gaps(errors: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         axes.set_yticks(places, names)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         seeds = len(next(iter(next(iter(errors.values())).values())))
-        axes.legend(title=f"mean ± std, {seeds} seeds", loc="best")
+        legend(fig, axes, title=of_seeds(seeds, "mean ± std"))
     return fig
 
 
@@ -141,21 +142,19 @@ def depths(curves: Mapping[str, Mapping[int, tuple[np.ndarray, np.ndarray]]]) ->
             # Linear below a tenth of a percent, so that an error of 0 has a place too.
             axes.set_yscale("symlog", linthresh=0.1)
             for i, (depth, (epochs, errors)) in enumerate(of_depth.items()):
-                line = {"color": CYCLE[i % len(CYCLE)], "linestyle": DASHES[i % len(DASHES)]}
-                axes.plot(epochs, errors.mean(1), label=f"{depth} layers", **line)
-                axes.fill_between(epochs, errors.min(1), errors.max(1), color=line["color"], alpha=0.15, linewidth=0)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        row[0].set(ylabel="training error (%)", ylim=(0, 110))
+                style = line(i, len(epochs))
+                axes.plot(epochs, errors.mean(1), label=f"{depth} layers", **style)
+                axes.fill_between(epochs, errors.min(1), errors.max(1), color=style["color"], alpha=0.15, linewidth=0)
+            whole(axes.xaxis)
+        row[0].set(ylabel="training error (%)", ylim=(-0.01, 110))
         row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
         seeds = next(iter(next(iter(curves.values())).values()))[1].shape[1]
-        fig.legend(
-            *row[0].get_legend_handles_labels(), loc="outside right upper", title=f"mean and range,\n{seeds} seeds"
-        )
+        legend(fig, *row, title=of_seeds(seeds, "mean and range"))
     return fig
 
 
 def comparison(
-    names: Sequence[str], costs: Mapping[str, np.ndarray], errors: np.ndarray, spreads: np.ndarray
+    names: Sequence[str], costs: Mapping[str, np.ndarray], errors: np.ndarray, spreads: np.ndarray, seeds: int
 ) -> Figure:
     """Errors of networks against their costs, a panel for each kind of cost; cheap and good is at the lower left.
 
@@ -164,59 +163,31 @@ def comparison(
       costs: Label -> costs [n], positive.
       errors: Means over seeds [n], in percent.
       spreads: Standard deviations over seeds [n], in percent.
+      seeds: Number of seeds.
     """
     # An error of 0 has no place on a logarithmic axis.
     shown = np.maximum(errors, 1e-2)
-    height, low, high = 2.9, shown.min() / 1.6, 1.25 * (shown + spreads).max()
-    heights = 72 * 0.8 * height * np.log(shown / low) / np.log(high / low)
-    lifts = _apart(heights, 9.0) - heights
-    with figure(3.0 * len(costs) + 0.4, height) as fig:
+    limits = shown.min() / 1.6, 1.25 * (shown + spreads).max()
+    with figure(2.7 * len(costs) + 1.6, max(2.9, 0.17 * len(names) + 0.4)) as fig:
         row = fig.subplots(1, len(costs), squeeze=False, sharey=True)[0]
         for axes, (label, cost) in zip(row, costs.items(), strict=True):
-            axes.set(xscale="log", yscale="log", xlabel=label, ylim=(low, high))
-            # Whole decades, so that at least two ticks have numbers, and room beside the outermost points.
-            axes.set_xlim(10 ** np.floor(np.log10(cost.min() / 1.3)), 10 ** np.ceil(np.log10(1.3 * cost.max())))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            middle = np.sqrt(cost.min() * cost.max())
-            for i, name in enumerate(names):
-                color, side = CYCLE[i % len(CYCLE)], 1 if cost[i] <= middle else -1
+            for i in np.argsort(-shown, kind="stable"):
                 axes.errorbar(
                     cost[i],
                     shown[i],
                     yerr=spreads[i],
-                    color=color,
-                    marker=MARKERS[i // len(CYCLE) % len(MARKERS)],
+                    label=names[i],
+                    color=CYCLE[i % len(CYCLE)],
+                    marker=MARKERS[i % len(MARKERS)],
                     markersize=5,
                     linestyle="none",
                     capsize=2,
                     elinewidth=0.9,
                 )
-                axes.annotate(
-                    name,
-                    (cost[i], shown[i]),
-                    (6 * side, lifts[i]),
-                    textcoords="offset points",
-                    color=color,
-                    fontsize=7,
-                    ha="left" if side > 0 else "right",
-                    va="center",
-                    zorder=4,
-                    path_effects=[withStroke(linewidth=2, foreground="white")],  # above others' error bars
-                )
-        row[0].set_ylabel("test error (%), mean ± std over seeds")
-        row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        row[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        row[0].yaxis.set_minor_locator(NullLocator())
+            room = (cost.max() / cost.min()) ** 0.05 * 1.2  # beside the outermost points
+            axes.set(xlabel=label, xlim=(cost.min() / room, room * cost.max()), ylim=limits)
+            logarithmic(axes.xaxis)
+        row[0].set_ylabel(f"test error (%), {of_seeds(seeds, 'mean ± std')}")
+        logarithmic(row[0].yaxis)
+        legend(fig, row[0])
     return fig
-
-
-MARKERS = "osD^v"
-
-
-def _apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """The places in the same order, moved up where two are closer than `gap`."""
-    moved = np.array(places, float)
-    order = np.argsort(places)
-    for below, above in pairwise(order):
-        moved[above] = max(moved[above], moved[below] + gap)
-    return moved

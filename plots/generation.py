@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
 from .names import drawable
-from .style import BLUE, DASHES, GRAY, ORANGE, figure
+from .style import GRAY, figure, legend, line, whole
+
+LARGEST = 0.7  # inches of an image
 
 
 def image_grid(
@@ -22,7 +23,7 @@ def image_grid(
     ylabel: str = "",
     width: float = 5.5,
 ) -> Figure:
-    """Images side by side, close together: samples of each class, over training time, along a path.
+    """Images as they are, side by side: samples of each class, over training time, along a path.
 
     Args:
       images: Images [rows, columns, height, width, channel] uint8, 1 or 3 channels.
@@ -30,7 +31,7 @@ def image_grid(
       columns: Names of the columns, or none.
       xlabel: Label of the columns.
       ylabel: Label of the rows.
-      width: Width of the figure, in inches.
+      width: Largest width of the figure, in inches; that of few images is smaller.
     Raises: InputError for other shapes.
 
     >>> figure = image_grid(np.zeros((2, 3, 8, 8, 1), np.uint8), rows=["a", "b"])
@@ -46,15 +47,15 @@ def image_grid(
     count, across, tall, wide, channels = shape
     gap = max(1, tall // 8)  # white, between the images
     canvas = np.full((count * (tall + gap) - gap, across * (wide + gap) - gap, channels), 255, np.uint8)
-    if channels == 1:
-        images = 255 - images  # ink is dark on paper
     for i in range(count):
         for j in range(across):
             top, left = i * (tall + gap), j * (wide + gap)
             canvas[top : top + tall, left : left + wide] = images[i, j]
     # Approximately what the names leave; any excess on one side would stay white.
     rows, fonts = drawable(rows)
-    across_inches = width - 0.1 - 0.2 * bool(ylabel) - 0.07 * max(map(len, rows), default=0)
+    names = 0.1 + 0.2 * bool(ylabel) + 0.07 * max(map(len, rows), default=0)
+    width = min(width, names + LARGEST * across)
+    across_inches = width - names
     height = across_inches * canvas.shape[0] / canvas.shape[1] + 0.2 + 0.2 * bool(xlabel) + 0.2 * bool(columns)
     with figure(width, height, fonts) as fig:
         fig.set_layout_engine("compressed")  # for axes of a fixed aspect; "constrained" cuts off their labels
@@ -86,17 +87,28 @@ def latent_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
         )
     colors = [f"C{i}" for i in range(10)]
     names, fonts = drawable(classes)
-    with figure(4.8, 4.4, fonts) as fig:
-        axes = fig.add_subplot(xlabel=f"{axis} 1", ylabel=f"{axis} 2", aspect="equal")
+    short = max(map(len, names)) <= 2
+    columns = -(-len(names) // 22)
+    with figure(4.6 if short else 4.8 + 1.5 * columns, 4.4, fonts) as fig:
+        axes = fig.add_subplot(xlabel=f"{axis} 1", ylabel=f"{axis} 2", aspect="equal", adjustable="datalim")
         axes.plot(points[:, 0], points[:, 1], alpha=0)  # sets the limits
         for (x, y), label in zip(points, labels, strict=True):
-            axes.text(x, y, str(label), color=colors[label % 10], fontsize=6, ha="center", va="center", clip_on=True)
-        if max(map(len, classes)) > 2:
+            axes.text(
+                x,
+                y,
+                names[label] if short else str(label),
+                color=colors[label % 10],
+                fontsize=6,
+                ha="center",
+                va="center",
+                clip_on=True,
+            )
+        if not short:
             for i, name in enumerate(names):
                 # A legend leaves out labels that begin with "_".
                 label = f" {name}" if name.startswith("_") else name
                 axes.plot([], [], " ", marker=f"${i}$", color=colors[i % 10], label=label)
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
+            fig.legend(loc="outside right upper", handletextpad=0.2, ncols=columns)
     return fig
 
 
@@ -112,18 +124,15 @@ def loss_curves(
       best: The epoch to mark, or None.
     """
     shown = [name for name in names if name in train or name in validation]
-    with figure(0.4 + 2.9 * len(shown), 2.8) as fig:
+    with figure(1.6 + 2.7 * len(shown), 2.8) as fig:
         panels = fig.subplots(1, len(shown), squeeze=False)[0]
         for axes, name in zip(panels, shown, strict=True):
-            for label, curve, color, dash in (
-                ("training", train, BLUE, DASHES[0]),
-                ("validation", validation, ORANGE, DASHES[1]),
-            ):
+            for i, (label, curve) in enumerate((("training", train), ("validation", validation))):
                 if name in curve:
-                    axes.plot(curve["epoch"], curve[name], color=color, linestyle=dash, label=label)
+                    axes.plot(curve["epoch"], curve[name], **line(i, len(curve["epoch"])), label=label)
             if best is not None:
                 axes.axvline(best, color=GRAY, linestyle=":", label=f"best epoch: {best:.0f}")
             axes.set(xlabel="epoch", ylabel=names[name])
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panels[0].legend()
+            whole(axes.xaxis)
+        legend(fig, *panels, title="one seed")
     return fig

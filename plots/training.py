@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
 from .names import drawable
-from .style import BLUE, CYCLE, DASHES, GRAY, RED, figure
+from .style import CYCLE, DASHES, GRAY, figure, legend, line, logarithmic, of_seeds, whole
 
 
 def learning_curves(
@@ -32,23 +31,21 @@ def learning_curves(
         lengths = {key: len(values) for key, values in split.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"The {name} curves must have one length; they have {lengths}.")
-    with figure(6.4, 2.8) as fig:
+    with figure(7.4, 2.8) as fig:
         left, right = fig.subplots(1, 2)
-        for split, label, color, dashes, marker in (
-            (train, "training", BLUE, "-", "o"),
-            (validation, "validation", RED, "--", "s"),
-        ):
-            style = {"color": color, "linestyle": dashes, "label": label, "marker": marker, "markersize": 2.5}
+        for i, (split, label) in enumerate(((train, "training"), (validation, "validation"))):
+            style = line(i, len(split["epoch"])) | {"label": label}
             left.plot(split["epoch"], split["loss"], **style)
             right.plot(split["epoch"], 100 * (1 - np.asarray(split["accuracy"])), **style)
-        left.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
+        left.set(xlabel="epoch", ylabel="cross-entropy (nats)")
+        logarithmic(left.yaxis)
         right.set(xlabel="epoch", ylabel="error (%)", yscale="symlog", ylim=(0, 100))
         right.set_yticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
         for axes in (left, right):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if best is not None:
                 axes.axvline(best, color=GRAY, linestyle=":", label=f"best, epoch {best:g}")
-        right.legend()
+            whole(axes.xaxis)
+        legend(fig, left, right, title="one seed")
     return fig
 
 
@@ -71,43 +68,52 @@ def compared_curves(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
             for run, (epochs, values) in lines.items():
                 shown = 100 * (1 - values) if measure == "accuracy" else values
                 number = order.index(run)
-                style = {"color": CYCLE[number], "linestyle": DASHES[number], "marker": MARKERS[number]}
                 # A name that begins with _ would be left out of the legend.
-                axes.plot(epochs, shown, **style, markersize=2.5, label=f" {names[number]}")
+                axes.plot(epochs, shown, **line(number, len(epochs)), label=f" {names[number]}")
             axes.set(xlabel="epoch", ylabel=labels[measure])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            whole(axes.xaxis)
         known = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
         named = {label: line for line, label in known}
         fig.legend(named.values(), named.keys(), loc="outside lower center")
     return fig
 
 
-MARKERS = ("o", "s", "^", "v", "D", "x")
+Line = tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def convergence(
-    panels: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]]], *, num_columns: int
-) -> Figure:
-    """Squared gradient norms against the number of steps on log-log axes, each with its bound dashed.
+def convergence(panels: Sequence[tuple[str, Sequence[Line]]], *, num_columns: int, seeds: int) -> Figure:
+    """Squared gradient norms against the number of steps on log-log axes, each with its bound as a thin line.
 
     Args:
-      panels: (title, lines) of each panel, row by row; a line is (label, steps [n], measured [n], bound [n]).
+      panels: (title, lines) of each panel, row by row; a line is (label, steps [n], measured [n], standard error [n],
+        bound [n]).
       num_columns: Panels per row.
+      seeds: Number of seeds that the means and standard errors are over.
     """
     rows = -(-len(panels) // num_columns)
-    with figure(3.3 * num_columns, 2.9 * rows) as fig:
+    height = 2.9
+    with figure(3.3 * num_columns, height * rows) as fig:
         grid = fig.subplots(rows, num_columns, squeeze=False, sharex=True)
         for axes, (title, lines) in zip(grid.flat, panels, strict=True):
-            for i, (label, steps, measured, bound) in enumerate(lines):
-                axes.plot(steps, measured, color=CYCLE[i % len(CYCLE)], label=label)
-                axes.plot(steps, bound, color=CYCLE[i % len(CYCLE)], linestyle="--", linewidth=0.9)
+            for i, (label, steps, measured, error, bound) in enumerate(lines):
+                style = {"color": CYCLE[i % len(CYCLE)], "linestyle": DASHES[i % len(DASHES)]}
+                axes.plot(steps, measured, **style, label=label)
+                # An error as large as its mean would end at −∞.
+                below = np.maximum(measured - error, measured / 10)
+                axes.fill_between(steps, below, measured + error, color=style["color"], alpha=0.25, linewidth=0)
+                axes.plot(steps, bound, **style, linewidth=0.6)
+            axes.plot([], [], color=GRAY, linewidth=0.6, label="its bound")
             axes.set(xscale="log", yscale="log", title=title)
-            # Room below the curves for the legend.
-            axes.set_ylim(bottom=min(measured.min() for _, _, measured, _ in lines) / 10 ** (0.45 * (len(lines) + 1)))
-            axes.plot([], [], color=GRAY, linestyle="--", linewidth=0.9, label="bound")
+            # Room below the curves for the legend, of lines of 0.15 inches.
+            low, high = np.log10(axes.get_ylim())
+            share = 0.15 * (len(lines) + 1.5) / (0.75 * height)
+            axes.set_ylim(bottom=10 ** (low - (high - low) * share / (1 - share)))
+            logarithmic(axes.yaxis)
+            logarithmic(axes.xaxis)
             axes.legend(fontsize=7, loc="lower left")
         for axes in grid[-1]:
             axes.set_xlabel("steps $T$")
         for axes in grid[:, 0]:
             axes.set_ylabel(r"$\min_{t<T}\ \mathbb{E}\,\|\nabla f(\theta_t)\|^2$")
+        fig.supxlabel(f"with noise: {of_seeds(seeds, 'mean ± standard error')}; without: one run", fontsize=8)
     return fig

@@ -30,7 +30,7 @@ def test_the_range_test_has_a_logarithmic_rate_axis_and_marks_the_choice():
     )
     marked = [line for line in axes.lines if "chosen" in str(line.get_label())]
     assert marked[0].get_xdata()[0] == test.suggestion
-    assert {text.get_text() for text in axes.texts} == {"flat", "descent", "divergence"}
+    assert [region.get_label() for region in axes.patches] == ["flat", "descent and basin", "divergence"]
 
 
 def test_the_divergence_does_not_squeeze_the_descent():
@@ -72,7 +72,7 @@ def test_networks_of_each_depth_have_a_panel_and_of_each_activation_a_line_over_
     kind = np.array(["linear"] + (["relu"] * 3 + ["leaky_relu"] * 3) * 2)
     means = np.arange(1.0, 14.0)
     stds = np.where(means == 7, 7.0, 0.1)
-    figure = plots.widths(depth, width, kind, {"loss": (means, stds), "error": (means[::-1], stds)})
+    figure = plots.widths(depth, width, kind, {"loss": (means, stds), "error": (means[::-1], stds)}, 2)
     # then there are a row for each measure and a column for each depth,
     assert [axes.get_title() for axes in figure.axes] == ["1 hidden layer", "3 hidden layers", "", ""]
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "", "error", ""]
@@ -86,23 +86,17 @@ def test_networks_of_each_depth_have_a_panel_and_of_each_activation_a_line_over_
     assert [tick.get_text() for tick in figure.axes[2].get_xticklabels()] == ["4", "16", "64"]
 
 
-def test_networks_are_named_beside_their_errors_at_every_cost_and_names_keep_apart():
-    # Given three networks, two of them of almost the same error,
+def test_networks_are_drawn_at_their_costs_and_named_in_the_order_of_their_errors():
     costs = {"FLOPs": np.array([1e3, 1e6, 1e7]), "parameters": np.array([1e2, 1e5, 1e4])}
-    figure = plots.comparison(
-        ["linear", "net_8", "net_9"], costs, np.array([4.0, 1.0, 1.01]), np.array([0.2, 1.5, 0.1])
-    )
-    # then each panel has every name at its point,
+    errors, spreads = np.array([4.0, 1.0, 1.01]), np.array([0.2, 1.5, 0.1])
+    figure = plots.comparison(["linear", "net_8", "net_9"], costs, errors, spreads, 3)
     for axes, (label, cost) in zip(figure.axes, costs.items(), strict=True):
         assert (axes.get_xlabel(), axes.get_xscale(), axes.get_yscale()) == (label, "log", "log")
-        points = {text.get_text(): text.xy for text in axes.texts}
-        assert points == {"linear": (cost[0], 4.0), "net_8": (cost[1], 1.0), "net_9": (cost[2], 1.01)}
-        # the dearest ones' on the left, where there is room,
-        assert [text.get_ha() for text in axes.texts] == ["left", "right", "right"]
-        # and the higher of two close ones above the other; no error bar reaches to minus infinity.
-        assert axes.texts[2].xyann[1] - axes.texts[1].xyann[1] > 7
-        assert axes.get_ylim()[0] > 0.5
-    assert plots.comparison(["a"], {"cost": np.ones(1)}, np.zeros(1), np.zeros(1)).axes[0].get_ylim()[0] > 0
+        points = {str(bars.get_label()): bars[0].get_xydata().tolist() for bars in axes.containers}
+        assert points == {"linear": [[cost[0], 4.0]], "net_8": [[cost[1], 1.0]], "net_9": [[cost[2], 1.01]]}
+        assert axes.get_ylim()[0] > 0.5  # no error bar reaches to minus infinity
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["linear", "net_9", "net_8"]
+    assert plots.comparison(["a"], {"cost": np.ones(1)}, np.zeros(1), np.zeros(1), 1).axes[0].get_ylim()[0] > 0
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):
@@ -143,8 +137,8 @@ def test_a_grid_shows_every_image_in_its_place_under_its_names(channels):
     for i in range(2):
         for j in range(3):
             shown = canvas[9 * i : 9 * i + 8, 5 * j : 5 * j + 4]
-            # Ink is dark on paper; colors are as they are.
-            np.testing.assert_array_equal(shown, 255 - images[i, j] if channels == 1 else images[i, j])
+            # As they are: of a photograph, the other way round is a negative.
+            np.testing.assert_array_equal(shown, images[i, j])
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["x", "y", "z"]
     assert axes.get_yticks()[1] == 9 + 3.5
@@ -165,7 +159,7 @@ def test_a_latent_map_writes_each_label_at_its_point():
         ("3", 0.5, 0.5),
     ]
     assert axes.texts[0].get_color() == axes.texts[2].get_color() != axes.texts[1].get_color()
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"class {i}" for i in range(4)]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == [f"class {i}" for i in range(4)]
     assert axes.get_xlabel() == "principal component 1"
 
 
@@ -175,7 +169,7 @@ def test_loss_curves_show_each_metric_that_there_is():
     assert [axes.get_ylabel() for axes in fig.axes] == ["squared error", "accuracy"]
     assert len(fig.axes[0].lines) == 3  # training, validation, best epoch
     np.testing.assert_array_equal(fig.axes[0].lines[1].get_ydata(), 1)
-    legend = {text.get_text() for text in fig.axes[0].get_legend().get_texts()}
+    legend = {text.get_text() for text in fig.legends[0].get_texts()}
     assert legend == {"training", "validation", "best epoch: 3"}
 
 
