@@ -46,6 +46,14 @@ def test_the_worst_errors_are_those_of_the_least_likely_true_class():
     assert "worst_errors" not in draw_predictions(np.eye(10)[labels], source)
 
 
+def test_predictions_show_one_of_each_class_where_there_are_many():
+    records = [{"image": np.zeros((8, 8, 1), np.uint8), "label": np.int32(label % 43)} for label in range(90)]
+    source = data.Source("signs", "test", records, data.image_spec(8, 8, 1), tuple(f"sign {i}" for i in range(43)))
+    figures = draw_predictions(np.eye(43)[data.labels(source)], source)
+    titles = [axes.get_title() for axes in figures["predictions"].axes if axes.get_title()]
+    assert titles == [f"sign {i} 100%" for i in range(43)]
+
+
 def test_balanced_weights_let_all_classes_count_alike():
     source = data.load("digits", "train")
     weights, counts = lab.weights_of_classes("balanced", source), np.bincount(data.labels(source))
