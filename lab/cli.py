@@ -213,7 +213,7 @@ def _run(
     except Diverged as error:
         return _fail(str(error), DIVERGED)
     except KeyboardInterrupt as error:
-        return _fail(f"Interrupted: {error or 'nothing had begun'}. The same command goes on from there.", STOPPED)
+        return _fail(f"Interrupted: {str(error) or 'nothing had begun'}. The same command goes on from there.", STOPPED)
     except BrokenPipeError:  # whoever reads has enough, as `etude resnet --help | head`
         if own_process:  # at its exit Python would complain that it can't write what is left
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

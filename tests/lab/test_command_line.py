@@ -262,3 +262,12 @@ def test_a_refusal_waits_for_no_library_that_draws_writes_or_scores():
     )
     ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert ended.stdout == "set()\n"
+
+
+def test_an_interrupt_before_a_run_has_begun_says_so(capsys, counting, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(counting, "main", interrupted)
+    assert run(capsys, counting)[0] == 130
+    assert "Interrupted: nothing had begun." in run(capsys, counting)[1]
