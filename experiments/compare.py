@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,9 @@ class Config:
     run: lab.RunOptions = lab.RunOptions()
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.DataOptions = lab.DataOptions()
-    models: tuple[str, ...] = ("linear", "mlp", "convnet", "resnet8", "resnet9_8", "vit_micro_patch2_8")
+    models: Annotated[tuple[str, ...], lab.DISTINCT] = (
+        *("linear", "mlp", "convnet", "resnet8", "resnet9_8", "vit_micro_patch2_8"),
+    )
     """Names of the networks, two or more, such as linear resnet20; etude models lists all."""
     drops: lab.DropOptions = lab.DropOptions()
     loss: lab.LossOptions = lab.LossOptions()

@@ -10,6 +10,7 @@ told no labels (--no-conditional) is asked for none: its samples are compared, n
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,6 +121,16 @@ class Config:
     """Number of draws of --samples images that the distances are averaged over."""
     bound_steps: Annotated[int, lab.at_least(2)] = 100
     """Number of steps of the variational bound."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside the others, each with the reason."""
+        told = dict(lab.without_end(self.rate_schedule))
+        if not self.conditional:
+            told["label_dropout"] = "the network is told no labels"
+        if self.guidance == 1:
+            told["rescale"] = "guidance is 1, and nothing is guided"
+        return told
 
 
 DEMO = Config()

@@ -70,6 +70,11 @@ class Config:
     second_momentum: Annotated[float | None, lab.PROPER_FRACTION] = None
     """Decay rate of the second moment, for adam, nadam and adamw alone; by default 0.999."""
 
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """The weight of a penalty that there is not."""
+        return {"penalty_weight": "there is no penalty"} if self.penalty is None else {}
+
 
 DEMO = Config()
 PRESETS = {

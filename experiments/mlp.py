@@ -33,16 +33,16 @@ class Config:
     run: lab.RunOptions = lab.RunOptions()
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.DataOptions = lab.DataOptions()
-    activations: Annotated[tuple[str, ...], lab.Choice("activation", ACTIVATIONS)] = (
+    activations: Annotated[tuple[str, ...], lab.Choice("activation", ACTIVATIONS), lab.DISTINCT] = (
         "sigmoid",
         "tanh",
         "relu",
         "swish",
     )
     """Names of the activations of hidden layers, one or more."""
-    widths: Annotated[tuple[int, ...], lab.COUNT] = (4, 16, 64)
+    widths: Annotated[tuple[int, ...], lab.COUNT, lab.DISTINCT] = (4, 16, 64)
     """Numbers of units of every hidden layer, one or more."""
-    depths: Annotated[tuple[int, ...], lab.COUNT] = (1, 4)
+    depths: Annotated[tuple[int, ...], lab.COUNT, lab.DISTINCT] = (1, 4)
     """Numbers of hidden layers, one or more."""
     dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
     """Rate of dropout after every hidden layer, such as 0.1; by default none."""

@@ -43,7 +43,7 @@ class Config:
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
     grid: lab.GridOptions = lab.GridOptions("2**-12:2**1")  # wide enough for the rates of SGD and of Adam
-    only: Annotated[tuple[str, ...], lab.OptimizerName("optimizer", train.OPTIMIZERS)] = ()
+    only: Annotated[tuple[str, ...], lab.OptimizerName("optimizer", train.OPTIMIZERS), lab.DISTINCT] = ()
     """Names of the optimizers that race, such as sgd adam optax:lion; by default all but optax's."""
 
 

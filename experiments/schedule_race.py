@@ -44,7 +44,7 @@ class Config:
     precision: lab.PrecisionOptions = lab.PrecisionOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=4)
     grid: lab.GridOptions = lab.GridOptions("2**-8:2**-1")
-    only: Annotated[tuple[str, ...], lab.Choice("schedule", lab.SCHEDULE_NAMES)] = ()
+    only: Annotated[tuple[str, ...], lab.Choice("schedule", lab.SCHEDULE_NAMES), lab.DISTINCT] = ()
     """Names of the schedules that race, such as constant cosine; by default all."""
 
 

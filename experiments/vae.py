@@ -8,6 +8,7 @@ is reported on the test split, with the importance-weighted bound above it. Answ
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.decomposition import PCA
 
 from .. import lab, models, plots, tasks, train
 from ..errors import InputError
@@ -60,6 +60,15 @@ class Config:
     judge: lab.JudgeOptions = lab.JudgeOptions()
     population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
     grid: lab.GridOptions = lab.GridOptions()
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options of the other kind of network."""
+        return {
+            name: f"the network is {self.network}, and only a {kind} one has {name}"
+            for kind, name in (("dense", "hidden"), ("conv", "features"))
+            if kind != self.network
+        }
 
 
 DEMO = Config()
@@ -193,6 +202,8 @@ def importance_weighted(config: Config, model: nn.Module):
 
 def latents(config: Config, model: nn.Module, variables, decode, test) -> dict[str, Any]:
     """Reconstructions, what lies between pairs of test images, and where the test images are in latent space."""
+    from sklearn.decomposition import PCA  # not at the top: it takes long, and what is refused does not wait for it
+
     encode = jax.jit(lambda x: tasks.encode_images(model, variables, x, likelihood=config.likelihood))
     examples = test.arrays()
     if config.binarize != "none":

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         StoppingOptions,
         TrainingOptions,
         UpdateOptions,
+        without_end,
     )
     from .race import Race, draw_race, entrant
     from .rates import check_range, range_test, schedule_of, scheduled
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     )
     from .valid import (
         COUNT,
+        DISTINCT,
         FRACTION,
         NON_NEGATIVE,
         POSITIVE,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNT",
+    "DISTINCT",
     "EVALUATION_BATCH",
     "FRACTION",
     "NON_NEGATIVE",
@@ -216,6 +219,7 @@ __all__ = [
     "voting_views",
     "warmup_cosine",
     "weights_of_classes",
+    "without_end",
     "write_csv",
     "write_json",
     "write_members",
@@ -238,7 +242,7 @@ __getattr__ = on_first_use(
             NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
             JudgeOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions PrecisionOptions
             RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
-            TrainingOptions UpdateOptions
+            TrainingOptions UpdateOptions without_end
         """,
         "race": "Race draw_race entrant",
         "rates": "check_range range_test schedule_of scheduled",
@@ -251,7 +255,9 @@ __getattr__ = on_first_use(
             Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
         """,
         "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
-        "valid": "COUNT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper",
+        "valid": """
+            COUNT DISTINCT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper
+        """,
     },
 )
 

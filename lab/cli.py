@@ -154,7 +154,6 @@ def parse(
     if not {"-h", "--help"}.isdisjoint(arguments) and description:
         print(_filled(description) + "\n")
     known = configs.options_of(base)
-    _refuse_both([option.name for option in known], arguments)
     parsed: Any = tyro.cli(
         _command_line(config.__name__, known, presets, has_runs),
         prog=program or f"etude {experiment}",
@@ -346,22 +345,14 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
     return found
 
 
-def _refuse_both(names: Sequence[str], arguments: Sequence[str]) -> None:
-    """Raises InputError if a hyperparameter and a population's grid of it are given: the grid would win silently."""
-    flags = _flags(arguments)
-    for name in names:
-        alone, several = (f"--{each.replace('_', '-')}" for each in (name, f"population.{name}"))
-        if f"population.{name}" in names and {alone, several} <= flags:
-            raise InputError(f"{alone} and {several} are both given, and every member takes its own; give one of them.")
-
-
 def _refuse_ignored(config: Any, arguments: Sequence[str]) -> None:
     """Raises InputError for a flag which a group of the config says has no effect: the group's `without_effect`."""
     flags = _flags(arguments)
     for part in _parts(config):
         for name, reason in getattr(part, "without_effect", {}).items():
-            if f"--{name}" in flags:
-                raise InputError(f"--{name} has no effect: {reason}.")
+            flag = f"--{name.replace('_', '-')}"
+            if flag in flags:
+                raise InputError(f"{flag} has no effect: {reason}.")
 
 
 def _flags(arguments: Sequence[str]) -> set[str]:

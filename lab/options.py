@@ -17,6 +17,7 @@ from .. import schedules, train
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
 Feed = Literal["auto", "resident", "stream"]
+RANGE = ("range_lowest", "range_highest", "range_steps_per_decade")  # options of a range test that finds the rate
 SCHEDULE_NAMES = (*schedules.SCHEDULES, "warmup_linear", "warmup_cosine", "plateau")
 
 
@@ -58,6 +59,11 @@ class DataOptions:
     """Folder of prepared TensorFlow data sets; by default the one that TensorFlow Datasets uses."""
     image_size: Annotated[int | None, at_least(1, sources.MOST_PIXELS_PER_SIDE)] = None
     """Side in pixels to which images are resized and cropped; by default they keep their size, which must be one."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside these data, each with the reason."""
+        return {} if self.data.startswith("tfds:") else {"data_dir": "only data sets of the name tfds:… are read there"}
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,13 @@ class RangeTestOptions:
     range_steps_per_decade: Annotated[int, at_least(1, 10_000)] = 30
     """Number of steps in which the range test raises its learning rate tenfold."""
 
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options of the range test, beside a learning rate that is given."""
+        if self.learning_rate is None:
+            return {}
+        return dict.fromkeys(RANGE, f"the learning rate is {self.learning_rate:g}; --learning-rate None has it found")
+
 
 @dataclass(frozen=True)
 class ShapeOptions:
@@ -187,6 +200,16 @@ class ShapeOptions:
 
     schedule: Annotated[str, Choice("schedule", SCHEDULE_NAMES)] = "warmup_cosine"
     """Name of the schedule of the learning rate."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside this schedule, each with the reason."""
+        return without_end(self.schedule)
+
+
+def without_end(schedule: str) -> Mapping[str, str]:
+    """The option that has no effect beside a schedule that never falls, with the reason."""
+    return {"final_rate": "the schedule constant keeps the peak"} if schedule == "constant" else {}
 
 
 @dataclass(frozen=True)
@@ -294,6 +317,15 @@ class GridOptions:
     """Weight decays of the members; by default the one of --weight-decay."""
     momentum: Annotated[str | None, Grid(PROPER_FRACTION)] = None
     """Momenta of the members; by default the one of --momentum."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options whose place a grid takes, or that would find its rates, each with the reason."""
+        varied = [name for name in ("learning_rate", "weight_decay", "momentum") if getattr(self, name) is not None]
+        told = {name: f"--population.{name.replace('_', '-')} {getattr(self, name)}" for name in varied}
+        if self.learning_rate is not None:
+            told |= dict.fromkeys(RANGE, told["learning_rate"])
+        return {name: f"every member takes its own of {grid}; leave one of them out" for name, grid in told.items()}
 
     @property
     def active(self) -> bool:

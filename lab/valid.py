@@ -80,7 +80,19 @@ class Choice:
                 raise unknown_name(self.kind, each, self.names)
 
 
-Note = Valid | Between | Grid | Choice
+@dataclass(frozen=True, eq=False)  # types hash their notes
+class Distinct:
+    """Several values, none of which is given twice."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises InputError if a value is given twice."""
+        twice = [each for i, each in enumerate(value) if each in value[:i]]
+        if twice:
+            raise InputError(f"{name} has {twice[0]} twice; give each once.")
+
+
+Note = Valid | Between | Grid | Choice | Distinct
+DISTINCT = Distinct()
 
 TINY, HUGE = 1.2e-38, 3.4e38  # the ends of float32, in which everything is computed
 POSITIVE = Between(

@@ -41,6 +41,7 @@ PARTS = {
 }
 BLOCK = re.compile(r"Transformer/encoderblock(?:_(\d+))?/(.+)/(kernel|bias|scale)")
 QKV = re.compile(r"MultiHeadDotProductAttention_[01]/(query|key|value)")
+MOST_PACKED, SMALL = 20, 2**26  # weights are noise, which packs to 0.9 of its size; below 64 MB that doesn't matter
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
@@ -53,9 +54,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises: InputError if the file is no archive of arrays, or not one of a vision transformer of patches.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > max(SMALL, MOST_PACKED * path.stat().st_size):
+            raise InputError(f"{path} would unpack to {unpacked:,} bytes, more than weights of its size do.")
         with np.load(path, allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # BadZipFile, zlib.error, EOFError, ValueError, MemoryError of a forged shape, …
         raise InputError(f"{path} is not a readable .npz file of arrays: {error}.") from error
     root = max((root for root in ROOTS if f"{root}embedding/kernel" in stored), key=len, default=None)
     if root is None:

@@ -257,6 +257,8 @@ def test_help_whose_reader_has_enough_ends_without_a_traceback():
 def test_a_refusal_waits_for_no_library_that_draws_writes_or_scores():
     program = (
         "import sys\nfrom etude.lab import cli\n"
+        "for name in sorted(cli.experiments()):\n"
+        "    assert cli.main([name, '--such-a-flag', 'is not there']) == 2\n"
         "assert cli.main(['resnet', '--learning-rate', '-1']) == 2\n"
         "print({'matplotlib', 'orbax', 'sklearn', 'scipy', 'tensorstore'} & set(sys.modules))"
     )

@@ -1,6 +1,7 @@
 """Google's files of vision transformers: the answers of timm that read the same file, and files that are none."""
 
 import importlib.util
+import zipfile
 from pathlib import Path
 
 import jax
@@ -61,6 +62,23 @@ def test_a_file_of_another_network_is_refused(change, message, google, tmp_path)
     arrays = google.google_arrays("vision_transformer") | change
     np.savez(tmp_path / "vit.npz", **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(ValueError, match=message):
+        pretrained.read(tmp_path / "vit.npz")
+
+
+def test_an_archive_that_would_unpack_to_far_more_than_its_size_is_not_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "vit.npz", **{"embedding/kernel": np.zeros(2**25, np.float32)})
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacks"))
+    assert (tmp_path / "vit.npz").stat().st_size < 2**18
+    with pytest.raises(ValueError, match=r"would unpack to 134,\d+,\d+ bytes, more than weights of its size do"):
+        pretrained.read(tmp_path / "vit.npz")
+
+
+def test_a_shape_that_no_memory_holds_is_refused(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1125899906842624,), }\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+    with zipfile.ZipFile(tmp_path / "vit.npz", "w") as archive:
+        archive.writestr("embedding/kernel.npy", array)
+    with pytest.raises(ValueError, match=r"not a readable \.npz file"):
         pretrained.read(tmp_path / "vit.npz")
 
 
