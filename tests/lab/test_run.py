@@ -58,6 +58,7 @@ def test_a_run_says_what_its_data_are(photographs, tmp_path, capsys):
     assert said.count("2 classes · ") == 1
     assert "test · 4×4×3 · " in said
     assert "1,234 parameters" in said
+    assert " device" in said
     assert json.loads((run.folder / "result.json").read_text())["notes"] == [
         "Left out, since no images by their suffix: 1 file (1 .txt)."
     ]

@@ -62,6 +62,45 @@ def test_gray_files_among_color_ones_become_color_wherever_they_are(image_folder
     assert (arrays["image"][arrays["label"] == 1] == RED).all()
 
 
+def test_a_folder_holds_what_classify_reads_of_each_file(image_folder):
+    # Turned, transparent, of 16 bits, of 16 bits in color, for print: the kinds that were read in two ways.
+    path, exif = image_folder(flat({}, 20, "a", 7, "L")), Image.Exif()
+    exif[274] = 6
+    ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+    color = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8))
+    Image.fromarray(ramp).save(path / "a" / "deep.png")
+    Image.fromarray(ramp).save(path / "a" / "deep.tif")
+    color.save(path / "a" / "turned.jpg", exif=exif)
+    color.convert("CMYK").save(path / "a" / "print.jpg")
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(path / "a" / "hole.png")
+    seen = {}
+    for split in ("train", "validation", "test"):
+        source = data.load(f"folder:{path}", split)
+        seen |= {file.name: source[i]["image"] for i, (file, _) in enumerate(source.records.files)}
+    for name in ("deep.png", "deep.tif", "turned.jpg", "print.jpg", "hole.png"):
+        np.testing.assert_array_equal(seen[name], np.asarray(data.read_image(path / "a" / name, channels=3)), name)
+    assert len(np.unique(seen["deep.png"])) == 16
+    assert (seen["hole.png"] == 255).all()
+
+
+def names_of(path):
+    return {
+        file.name: split
+        for split in ("train", "validation", "test")
+        for file, _ in data.load(f"folder:{path}", split).records.files
+    }
+
+
+def test_a_file_that_is_added_moves_no_other(image_folder):
+    path = image_folder({f"{label}/{label}{i:03}.png": ("L", (1, 1), 7) for label in "ab" for i in range(150)})
+    before = names_of(path)
+    Image.new("L", (1, 1)).save(path / "a" / "a.png")  # the first by its name
+    after = names_of(path)
+    assert after.pop("a.png")
+    assert after == before
+    assert 20 <= list(before.values()).count("test") <= 45
+
+
 def test_image_size_resizes_the_shorter_side_and_crops_the_center(image_folder):
     path = image_folder(flat({}, 10, "a", size=(4, 4)))
     wide = np.zeros((4, 12, 3), np.uint8)
@@ -91,6 +130,31 @@ def test_unreadable_images_are_named_by_whichever_split_is_loaded(image_folder, 
         file.write_bytes(content[: len(content) // 2] if damage == "truncate" else b"no image")
     for split in ("train", "validation", "test"):
         with pytest.raises(ValueError, match=r"a/02\.png can't be .*a/03\.png .*a/05\.png .* 2 more files\. Repair"):
+            data.load(f"folder:{path}", split)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, r"05\.png is a named pipe"),
+        (lambda file: file.write_bytes(b"P5 20000 20000 255\n"), r"05\.png has more than 178,956,970 pixels"),
+        (lambda file: file.write_bytes(b"P6 " + b"9" * 5000), r"05\.png can't be read as an image"),
+        (
+            lambda file: file.write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"),
+            r"05\.png can't be read as an image",
+        ),
+        (lambda file: Image.new("F", (4, 4)).save(file, "TIFF"), r"05\.png has pixels of 32 bits or floating point"),
+        (lambda file: Image.new("I", (4, 4)).save(file, "TIFF"), r"05\.png has pixels of 32 bits or floating point"),
+    ],
+)
+def test_what_is_no_image_that_can_be_read_is_named_before_training(image_folder, monkeypatch, small, make, message):
+    monkeypatch.setattr("etude.data.sources.files.SMALL", 10**9 if small else 0)
+    path = image_folder(flat({}, 10, "a"))
+    (path / "a" / "05.png").unlink()
+    make(path / "a" / "05.png")
+    for split in ("train", "validation", "test"):
+        with pytest.raises(ValueError, match=message):
             data.load(f"folder:{path}", split)
 
 
