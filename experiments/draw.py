@@ -32,6 +32,8 @@ def main(config: Config) -> None:
     if lab.read_result(config.folder) is None:
         raise InputError(f"{config.folder} is no finished run: it has no result.json.")
     name = lab.read_json(config.folder / "config.json").get("experiment")
+    if name is None:
+        raise InputError(f"{config.folder / 'config.json'} does not say which experiment it is of.")
     if name not in lab.experiments():
         raise unknown_name("experiment", str(name), lab.experiments(), "etude lists them")
     draw = getattr(importlib.import_module(f"etude.experiments.{name}"), "draw", None)

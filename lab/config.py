@@ -149,7 +149,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: it is no JSON ({error}).") from None
     if not isinstance(found, dict):
-        raise InputError(f"{path} holds no config: it must be a JSON object.")
+        raise InputError(f"{path} is damaged: it must be a JSON object.")
     return found
 
 

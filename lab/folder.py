@@ -109,7 +109,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
     file = Path(path) / "result.json"
     if not file.exists():
         return None
-    result = read_json(file)
+    result = _read_kept(file, "Remove it, and the same command writes it again.")
     if not isinstance(result.get("metrics"), dict):
         raise InputError(f"{file} is damaged: it holds no metrics. Remove it, and the same command writes it again.")
     return result
@@ -191,8 +191,9 @@ def _require_contents(path: Path, contents: Mapping[str, str]) -> None:
     """Keeps the contents of a run's data at its first start; raises InputError, with what has changed, if they have."""
     now = _grouped(contents)
     if not (path / DATA).exists():
+        _require_fingerprint(path, contents)
         write_json(path / DATA, now)
-    kept = read_json(path / DATA)
+    kept = _read_kept(path / DATA, "Remove it; whether the data are the same is then read from config.json.")
     if kept == now:
         return
     changes = {
@@ -211,6 +212,25 @@ def _require_contents(path: Path, contents: Mapping[str, str]) -> None:
     )
 
 
+def _require_fingerprint(path: Path, contents: Mapping[str, str]) -> None:
+    """Raises InputError if the data are others than those that the config was written with; what changed is gone."""
+    config = path / "config.json"
+    kept = read_json(config).get("data_fingerprint") if config.exists() else None
+    if kept not in (None, fingerprint(contents)):
+        raise InputError(
+            f"The data of the run in {path} have changed since it began: {fingerprint(contents)}, where config.json "
+            f"has {kept}. Restore them, or begin another run with --name or --out."
+        )
+
+
+def _read_kept(file: Path, cure: str) -> dict[str, Any]:
+    """A JSON file that an earlier start wrote. cure: what to do if it is damaged, for the message."""
+    try:
+        return read_json(file)
+    except InputError as error:
+        raise InputError(f"{error} {cure}") from None
+
+
 def _grouped(contents: Mapping[str, str]) -> dict[str, str]:
     """Contents of at most a few megabytes as JSON: those of many files are put together by their folders."""
     if len(contents) <= MOST_PARTS:
@@ -225,7 +245,7 @@ def _note_environment(file: Path) -> None:
     """Writes the environment of the first start; appends those of later ones."""
     now = environment()
     if file.exists():
-        before = read_json(file)
+        before = _read_kept(file, "Remove it, and the run goes on without what it said of earlier starts.")
         write_json(file, before | {"resumed": [*before.get("resumed", []), now]})
     else:
         write_json(file, now)

@@ -111,7 +111,7 @@ class Run:
     _introduced: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "journal", Journal(self.folder, display=self.display))
+        object.__setattr__(self, "journal", Journal(self.folder, display=self.display, note=self.note))
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""

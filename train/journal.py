@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +27,41 @@ MOST_LINES = 100  # of one training: of more epochs, every second, third, … ha
 class Journal:
     """Writes records to `metrics.jsonl` and TensorBoard in a folder, and progress to a display."""
 
-    def __init__(self, folder: Path | None = None, *, display: Display | None = None):
+    def __init__(
+        self, folder: Path | None = None, *, display: Display | None = None, note: Callable[[str], None] | None = None
+    ):
         """Opens a journal.
 
         Args:
           folder: receives `metrics.jsonl` and `tensorboard/`; None writes no files.
           display: shows the progress; None shows none.
+          note: receives one sentence if records are gone; by default it is shown.
         """
+        self.count = 0  # records in the file
         self._folder = folder
         self.display = display or Display()
         """What is shown of the run."""
+        self._note = note or self.display.say
         self._file = None
         self._events = None
         self._looked = 0.0
 
-    def begin(self, title: str, step: int, total_steps: int) -> None:
-        """Starts (or resumes) a run of `total_steps` at `step`; cuts off the records after it."""
+    def begin(self, title: str, step: int, total_steps: int, count: int = 0) -> None:
+        """Starts (or resumes) a run of `total_steps` at `step`; cuts off the records after it.
+
+        Args:
+          title: title of the progress bar.
+          step: step that the run begins at.
+          total_steps: number of steps of the whole run.
+          count: number of records that there were at `step`. If some are gone, a note says so.
+        """
         if self._folder is not None:
             path = self._folder / "metrics.jsonl"
             with writing(path):
-                _keep_until(path, step)
+                self.count = _keep_until(path, step)
                 self._file = path.open("a", encoding="utf-8")
+            if self.count < count:
+                self._note(f"{path.name} lacks {count - self.count} of the {count} records up to step {step}.")
             from tensorboardX import SummaryWriter  # 0.3 s, not paid by a run without files
 
             self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
@@ -62,6 +76,7 @@ class Journal:
             line |= {name: value if math.isfinite(value) else None for name, value in numbers.items()}
             with writing(self._file.name):
                 self._file.write(json.dumps(line) + "\n")
+            self.count += 1
             self._require_folder()
         if self._events is not None:
             for name, value in numbers.items():
@@ -155,9 +170,10 @@ def _record(line: str) -> dict[str, Any]:
     return record
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Cuts off the records after `step`, atomically."""
+def _keep_until(path: Path, step: int) -> int:
+    """Cuts off the records after `step`, atomically; returns the number of those that stay."""
     kept = [record for record in read_journal(path) if record["step"] <= step]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     partial.replace(path)
+    return len(kept)

@@ -110,7 +110,7 @@ def fit(
     check_counts(epochs=epochs, patience=patience, checkpoint_every=checkpoint_every, log_every=log_every)
     per_epoch = feed.steps_per_epoch
     run = _Run(state, feed, layout, validate, better, patience, checkpoints, journal or Journal(), epochs, log_every)
-    run.journal.begin(title, run.step, run.total)
+    run.journal.begin(title, run.step, run.total, run.records)
     run.journal.display.doing("compiling the training step …")
     try:
         with stop_requested() as stop:
@@ -171,6 +171,7 @@ class _Run:
         restored = checkpoints.restore(start) if checkpoints else None
         self.progress = Progress.of_record(layout.shape, restored.record if restored else {})
         self.step = restored.step if restored else int(np.max(state.step))
+        self.records = restored.record.get("records", 0) if restored else 0
         if restored and self.step > int(np.max(state.step)):
             journal.display.say(f"Resuming after step {self.step} of {self.total}.")
         start = restored.tree if restored else start
@@ -236,7 +237,7 @@ class _Run:
             self.journal.flush()
             best = self.layout.unplace(self.best) if self.validate else None
             content = {"state": self.layout.state(self.placed), "best": best}
-            self.checkpoints.save(self.step, content, self.progress.record())
+            self.checkpoints.save(self.step, content, self.progress.record() | {"records": self.journal.count})
 
     def fitted(self) -> Fitted:
         """What the run ends with."""

@@ -189,6 +189,13 @@ def test_drawing_a_run_of_an_experiment_that_is_not_here_says_so(tmp_path, capsy
     assert "no experiment 'counting'" in " ".join(capsys.readouterr().err.split())
 
 
+def test_drawing_a_run_whose_config_names_no_experiment_says_so(tmp_path, capsys):
+    (tmp_path / "result.json").write_text('{"metrics": {}}')
+    (tmp_path / "config.json").write_text('{"epochs": 3}')
+    assert cli.main(["draw", str(tmp_path)]) == 2
+    assert "config.json does not say which experiment it is of" in " ".join(capsys.readouterr().err.split())
+
+
 def test_regularization_weighs_rare_classes_of_its_small_training_split(few_digits, tmp_path, capsys):
     options = [
         "--preset",

@@ -197,6 +197,20 @@ def test_a_run_that_can_not_be_used_is_refused_and_stays_as_it_is(change, messag
     assert sorted(folder.rglob("*")) == before
 
 
+def test_what_a_run_fell_back_on_stands_in_its_result(trained, few_digits, tmp_path, capsys):
+    folder = damaged(trained, tmp_path, flip)
+    (folder / "result.json").unlink()
+    (folder / "metrics.jsonl").write_text("")
+    command = ["resnet", *MINIMAL, "--model", "resnet8", "--data", few_digits, "--out", folder]
+    assert run(capsys, *command)[0] == 0
+    result, before = lab.read_result(folder), lab.read_result(trained)
+    assert result["metrics"] == before["metrics"]
+    (note,) = result["notes"]
+    assert "The checkpoint of step" in note
+    assert "is damaged" in note
+    assert not before.get("notes")
+
+
 def test_what_is_wrong_with_the_question_comes_out_first(trained, exported, few_digits, tmp_path, capsys):
     image = files_of_test_split(few_digits)[0][0]
     questions = [

@@ -13,6 +13,11 @@ def opened(path, config):
     return lab.run_folder(path, config, lab.read_json)
 
 
+def reread(file):
+    """The options of a config.json, as an experiment reads them."""
+    return {name: value for name, value in lab.read_json(file).items() if name != "data_fingerprint"}
+
+
 def test_a_folder_gets_config_and_environment(tmp_path):
     with opened(tmp_path / "run", {"epochs": 3}) as folder:
         assert json.loads((folder / "config.json").read_text()) == {"epochs": 3}
@@ -114,8 +119,36 @@ def test_the_fingerprint_in_the_config_is_that_of_the_data(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"metrics": 3}', "\udcff"])
 def test_a_damaged_result_is_named(tmp_path, content):
     (tmp_path / "result.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match=r"result\.json (is damaged|holds)"):
+    with pytest.raises(InputError, match=r"result\.json is damaged: .* Remove it, and the same command"):
         lab.read_result(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "data.json"])
+def test_a_damaged_file_of_an_earlier_start_is_named_with_what_to_do(tmp_path, name, content):
+    with lab.run_folder(tmp_path, {"epochs": 3}, reread, CONTENTS):
+        pass
+    (tmp_path / name).write_bytes(content)
+    with (
+        pytest.raises(InputError, match=rf"{name} is damaged: .*(Remove it|--out)"),
+        lab.run_folder(tmp_path, {"epochs": 3}, reread, CONTENTS),
+    ):
+        pass
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_without_data_json_the_fingerprint_still_tells_that_data_changed(tmp_path):
+    config = {"epochs": 3}
+    with lab.run_folder(tmp_path, config, reread, CONTENTS):
+        pass
+    (tmp_path / "data.json").unlink()
+    with (
+        pytest.raises(InputError, match=r"have changed since it began: 11 parts, .* where config\.json has 10 parts"),
+        lab.run_folder(tmp_path, config, reread, CONTENTS | {"x": "1"}),
+    ):
+        pass
+    with lab.run_folder(tmp_path, config, reread, CONTENTS):
+        assert (tmp_path / "data.json").exists()
 
 
 def test_another_config_is_refused_with_what_differs(tmp_path):

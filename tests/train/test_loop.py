@@ -143,6 +143,20 @@ def test_a_finished_run_whose_newest_checkpoint_is_damaged_ends_with_the_same_bi
     assert again.best_epoch.tolist() == first.best_epoch.tolist()
 
 
+def test_records_that_are_gone_when_a_run_goes_on_are_noted_with_their_number(problem, fit, tmp_path):
+    fit(problem, folder=tmp_path, epochs=1)
+    lines, told = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True), []
+    journal = train.Journal(tmp_path, note=told.append)
+    fit(problem, folder=tmp_path, epochs=1, journal=journal)
+    assert not told
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:2]))
+    fit(problem, folder=tmp_path, epochs=1, journal=journal)
+    assert told == [f"metrics.jsonl lacks {len(lines) - 2} of the {len(lines)} records up to step 6."]
+    (tmp_path / "metrics.jsonl").unlink()
+    fit(problem, folder=tmp_path, epochs=1, journal=journal)
+    assert told[1:] == [f"metrics.jsonl lacks {len(lines)} of the {len(lines)} records up to step 6."]
+
+
 def test_every_step_and_every_validation_is_in_the_journal(whole):
     _, folder = whole
     expected = []
