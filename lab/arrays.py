@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import train
-from ..errors import InputError, MissingFile, writing
+from ..errors import InputError, MissingFile, listed, writing
 from .tables import Named
 
 EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
@@ -66,7 +66,7 @@ def over_seeds(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
     columns = {name: np.array([report[name] for report in reports]) for name in reports[0]}
     for name, column in columns.items():
         if not np.isfinite(column).all():
-            raise train.Diverged(f"{name} is {', '.join(f'{x:g}' for x in column)}. Try a lower learning rate.")
+            raise train.Diverged(f"{name} is {listed(f'{x:g}' for x in column)}. Try a lower learning rate.")
     means = {name: float(column.mean()) for name, column in columns.items()}
     spread = {f"{name}_std": float(column.std()) for name, column in columns.items()} if len(reports) > 1 else {}
     return means | spread

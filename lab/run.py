@@ -26,7 +26,7 @@ import jax
 
 from .. import plots
 from ..data import Source
-from ..errors import InputError, unknown_name, writing
+from ..errors import InputError, listed, unknown_name, writing
 from ..train import Checkpoints, Display, Journal, Stopped, open_console
 from .config import check, from_json, options_of, read_json, to_json
 from .folder import read_result, run_folder, write_json
@@ -304,7 +304,7 @@ def _kept(folder: Path) -> str:
     steps = sorted(int(path.name) for path in folder.glob("**/checkpoints/[0-9]*") if path.name.isdigit())
     saved = f"the checkpoint of step {steps[-1]}" if steps else "no checkpoint"
     tables = sorted(path.name for path in folder.glob("*.csv"))
-    return f"{folder} keeps {saved}" + (f" and {', '.join(tables)}" if tables else "")
+    return f"{folder} keeps {saved}" + (f" and {listed(tables)}" if tables else "")
 
 
 def _values(config: Composed) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from .catalogue import create, entry, fields
 from .layers import ACTIVATIONS
 
@@ -66,7 +66,7 @@ def rebuild(name: str, described: Mapping[str, Any]) -> nn.Module:
         try:
             model = make(**values)
         except TypeError as error:
-            raise InputError(f"{name} can't be made again of {', '.join(values) or 'nothing'}: {error}.") from error
+            raise InputError(f"{name} can't be made again of {listed(values) or 'nothing'}: {error}.") from error
         if isinstance(model, nn.Module):
             return model
         raise InputError(f"{name} made {type(model).__name__}, which is no flax.linen.Module.") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, MissingFile
+from ...errors import InputError, MissingFile, listed
 from .files import NO_PROGRESS, Checked, Found, Report, check_files, find, shown
 from .images import image_spec
 from .pixels import another_size, decode
@@ -136,7 +136,7 @@ def _split_folders(path: Path, by_folder: Mapping[str, list[Path]]) -> dict[str,
             return {}
         raise InputError(
             f"{shown(path)} can be read in two ways: {', '.join(sorted(named))} hold class folders as splits do, and "
-            f"{', '.join(others[:10])}{' …' if len(others) > 10 else ''} beside them hold images as classes do. Move "
+            f"{listed(others)} beside them hold images as classes do. Move "
             "the ones or the others elsewhere."
         )
     twice = [split for split, count in Counter(named.values()).items() if count > 1]
@@ -176,7 +176,7 @@ def _require_same_classes(path: Path, splits: Mapping[str, str], stored: Mapping
         if differing:
             raise InputError(
                 f"{shown(path / splits[name])} and {shown(path / splits['train'])} differ in their class folders: "
-                f"{', '.join(differing[:10])}{' …' if len(differing) > 10 else ''}."
+                f"{listed(differing)}."
             )
 
 

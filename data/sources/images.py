@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..order import permutation
 from .source import Source
 
@@ -35,7 +35,7 @@ def require_images(source: Source) -> tuple[int, int, int]:
     """
     image = source.element_spec.get("image")
     if image is None:
-        raise InputError(f"{source.name} has no images: its examples have {', '.join(source.element_spec)}.")
+        raise InputError(f"{source.name} has no images: its examples have {listed(source.element_spec)}.")
     if len(image.shape) != 3 or image.dtype != np.uint8:
         raise InputError(
             f"Images must be uint8 of rank 3, [height, width, channel]; those of {source.name} are {image.dtype} of "
@@ -59,7 +59,7 @@ def labels(source: Source) -> np.ndarray:
     array([0, 1, 4, 5, 7], dtype=int32)
     """
     if "label" not in source.element_spec:
-        raise InputError(f"{source.name} has no labels: its examples have {', '.join(source.element_spec)}.")
+        raise InputError(f"{source.name} has no labels: its examples have {listed(source.element_spec)}.")
     known = getattr(source.records, "labels", None)
     if known is None:
         chunks = range(0, len(source), _CHUNK)

@@ -16,7 +16,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..order import permutation
 
 # Examples of fewer bytes are read by one thread: their decoding is mostly Python, which a second thread only delays.
@@ -125,8 +125,8 @@ class Source:
         """Without this, a missing array would be read as garbage, and one that is too small broadcast."""
         if example.keys() != self.element_spec.keys():
             raise InputError(
-                f"Example {index} of {self.name} {self.split} has {', '.join(example)} where element_spec has "
-                f"{', '.join(self.element_spec)}."
+                f"Example {index} of {self.name} {self.split} has {listed(example)} where element_spec has "
+                f"{listed(self.element_spec)}."
             )
         for name, value in example.items():
             if np.shape(value) != self.element_spec[name].shape:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..order import permutation
 
 SPLITS = ("train", "validation", "test")
@@ -97,7 +97,7 @@ def assign_names(stored: Mapping[str, Sequence[tuple[str, str]]], split: str) ->
 def _stored_as(stored: Mapping[str, object]) -> dict[str, str]:
     """Split -> the stored split that it is, for those that are not carved."""
     if "train" not in stored:
-        raise InputError(f"The set has no train split: it comes with {', '.join(stored) or 'none'}.")
+        raise InputError(f"The set has no train split: it comes with {listed(stored) or 'none'}.")
     alias = {"train": "train"}
     if "test" in stored:
         alias["test"] = "test"

@@ -58,6 +58,17 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
     assert all(config.run.preset == preset for preset, config in presets.items())
 
 
+def test_every_experiment_that_trains_by_a_schedule_offers_them_all():
+    fixed = {"convergence_rate", "gradient_descent", "lr_range_test", "schedule_race"}  # whose subject is the rate
+    for name in EXPERIMENTS:
+        options = {option.name: option for option in lab.options_of(MODULES[name].Config)}
+        chosen = options.get("rate_schedule" if name == "diffusion" else "schedule")
+        assert (chosen is None) == (name in fixed), name
+        if chosen:
+            (choice,) = [note for note in chosen.type.__metadata__ if isinstance(note, lab.Choice)]
+            assert choice.names == lab.SCHEDULE_NAMES, name
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -222,12 +222,16 @@ def test_a_range_that_ends_within_the_descent_goes_on_by_itself_and_claims_nothi
     config = lab.override(lr_range_test.DEMO, model="mlp", steps_per_decade=20, **{"population.seeds": 1})
     whole = lr_range_test.main(lab.override(config, out=tmp_path / "whole"))
     short = lr_range_test.main(lab.override(config, highest=0.001, out=tmp_path / "short"))
+    later = lr_range_test.main(lab.override(config, highest=0.01, out=tmp_path / "later"))
     assert whole.metrics["range_extended"] == 0
     assert whole.claims
     assert short.metrics["range_extended"] == 1
     assert short.metrics["highest_rate"] > 0.1
     assert not short.claims
-    assert short.metrics["suggestion"] == pytest.approx(whole.metrics["suggestion"], rel=0.5)
+    assert later.metrics["range_extended"] == 1
+    assert not later.claims
+    for each in (short, later):
+        assert each.metrics["suggestion"] == pytest.approx(whole.metrics["suggestion"], rel=0.5)
     both = [lab.read_csv(tmp_path / name / "range_test.csv") for name in ("whole", "short")]
     np.testing.assert_allclose(both[1]["learning_rate"][:80], both[0]["learning_rate"][:80], rtol=1e-5)
     assert lr_range_test.draw(tmp_path / "short").keys() == {"range_test"}

@@ -225,6 +225,14 @@ def test_splits_that_differ_in_their_classes_are_refused(image_folder):
             data.load(f"folder:{path}", split)
 
 
+def test_a_message_about_many_classes_names_ten(image_folder):
+    images = flat({}, 2, "test/a")
+    for i in range(40):
+        images = flat(images, 1, f"train/class{i:02}")
+    with pytest.raises(ValueError, match=r"differ in their class folders: a, class00, .* class08 … and 31 more\.$"):
+        data.load(f"folder:{image_folder(images)}", "train")
+
+
 def test_a_test_folder_without_a_train_folder_is_refused(image_folder):
     with pytest.raises(ValueError, match="no folder train"):
         data.load(f"folder:{image_folder(flat({}, 2, 'test/a'))}", "test")
