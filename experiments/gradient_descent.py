@@ -19,6 +19,12 @@ import numpy as np
 import optax
 
 from .. import lab, plots, train
+from ..errors import InputError
+
+SMALLEST = 1e-30  # error up to which a float32 has all its digits
+FAR = 1e6  # beyond it, squares of float32 lose the shape of the valley
+NARROW = lab.Valid(f"greater than 1 and at most {FAR:g}", lambda x: 1 < x <= FAR)
+NEAR = lab.Valid(f"at most {FAR:g} in size", lambda x: abs(x) <= FAR)
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,13 @@ class Config:
     """The valley and the walk."""
 
     run: lab.RunOptions = lab.RunOptions()
-    condition: Annotated[float, lab.Valid("greater than 1", lambda x: x > 1)] = 20.0
+    condition: Annotated[float, NARROW] = 20.0
     """Condition number κ: how many times steeper the valley is across than along."""
-    steps: Annotated[int, lab.at_least(10)] = 60
+    steps: Annotated[int, lab.at_least(10, 100_000)] = 60
     """Number of steps of each path."""
-    start_x: float = -10.0
+    start_x: Annotated[float, NEAR] = -10.0
     """Coordinate along the valley at which paths begin."""
-    start_y: float = 1.0
+    start_y: Annotated[float, NEAR] = 1.0
     """Coordinate across the valley at which paths begin."""
 
 
@@ -49,6 +55,11 @@ def main(config: Config) -> lab.Result:
     with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
+        if np.hypot(config.start_x, config.start_y) < 1 / FAR:
+            raise InputError(
+                f"Paths begin at start_x {config.start_x} and start_y {config.start_y}, which is the minimum: begin at "
+                f"least {1 / FAR:g} away from it."
+            )
         kappa = config.condition
         root = float(np.sqrt(kappa))
         methods = {  # name -> (optimizer, factor by which the error shrinks in a step)
@@ -77,11 +88,13 @@ def error_factor(path: np.ndarray) -> float:
     """The mean factor of the error in a step, over the second half of a path, in which the slowest part of it is left.
 
     Args:
-      path: points [steps + 1, 2]; the minimum is at 0.
+      path: points [steps + 1, 2]; the minimum is at 0. What comes after the error has fallen below a float32 of full
+        precision does not count; 0 if it does in the first step.
     """
-    errors, steps = np.linalg.norm(path, axis=1), len(path) - 1
-    half = steps // 2
-    return float((errors[-1] / errors[half]) ** (1 / (steps - half)))
+    errors = np.linalg.norm(path.astype(np.float64), axis=1)
+    told = np.flatnonzero(errors > SMALLEST)
+    half, last = told[(len(told) - 1) // 2], told[-1]
+    return float((errors[last] / errors[half]) ** (1 / (last - half))) if last > half else 0.0
 
 
 def walk(optimizer: optax.GradientTransformation, start: jax.Array, curvatures: jax.Array, steps: int) -> np.ndarray:

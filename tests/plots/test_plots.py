@@ -20,6 +20,15 @@ def curves(n=5):
     }
 
 
+@pytest.mark.parametrize("start", [(-10.0, 1.0), (10.0, -1.0), (0.0, 3.0), (-3.0, 0.0)])
+def test_paths_are_seen_from_wherever_they_begin(start):
+    path = np.array(start) * 0.5 ** np.arange(9)[:, None]
+    axes = plots.paths({"descent": path}, 20.0).axes[1]
+    for points, ends in zip(path.T, (axes.get_xlim(), axes.get_ylim()), strict=True):
+        assert ends[0] < min(points.min(), 0)
+        assert max(points.max(), 0) < ends[1]
+
+
 def test_the_range_test_has_a_logarithmic_rate_axis_and_marks_the_choice():
     test = sweep()
     axes = plots.range_test(test, chosen=test.suggestion).axes[0]
