@@ -66,7 +66,7 @@ def per_example(value: ArrayLike, x: jax.Array) -> jax.Array:
 
 
 NoiseSchedule = Callable[[ArrayLike], Level]
-"""Times in [0, 1], any shape -> noise level, same shape."""
+"""Times in [0, 1], any shape -> noise level, same shape. Those made here raise InputError for other concrete times."""
 
 
 def is_concrete(value: Any) -> bool:
@@ -98,6 +98,25 @@ def checked_times(times: ArrayLike, least: int = 2) -> jax.Array:
     return times
 
 
+ROUNDING = 1e-6  # by which float32 may take a time out of [0, 1]
+
+
+def time_of(t: ArrayLike) -> jax.Array:
+    """Times as float32, for a noise schedule.
+
+    Raises: InputError for a concrete time outside [0, 1], where a schedule has no level: steps are divided by their
+      number.
+    """
+    if is_concrete(t):
+        known = np.asarray(t, np.float32)
+        inside = (known >= -ROUNDING) & (known <= 1 + ROUNDING)
+        if not inside.all():
+            raise InputError(
+                f"The time {known[~inside].flat[0]:g} is not in [0, 1]; step i of T, counted from 1, is at time i / T."
+            )
+    return jnp.asarray(t, jnp.float32)
+
+
 def variance_preserving(log_snr: Callable[[jax.Array], jax.Array]) -> NoiseSchedule:
     """The schedule with a given log-SNR λ(t): α² = sigmoid(λ), σ² = sigmoid(−λ).
 
@@ -108,7 +127,7 @@ def variance_preserving(log_snr: Callable[[jax.Array], jax.Array]) -> NoiseSched
     """
 
     def schedule(t):
-        log = log_snr(jnp.asarray(t, jnp.float32))
+        log = log_snr(time_of(t))
         return Level(jnp.sqrt(jax.nn.sigmoid(log)), jnp.sqrt(jax.nn.sigmoid(-log)))
 
     return schedule
@@ -135,7 +154,7 @@ def linear(beta_min: float = 0.1, beta_max: float = 20.0) -> NoiseSchedule:
         raise InputError(f"beta_min is {beta_min} and beta_max {beta_max}; they must satisfy 0 < beta_min <= beta_max.")
 
     def schedule(t):
-        t = jnp.asarray(t, jnp.float32)
+        t = time_of(t)
         integral = t * (beta_min + 0.5 * t * (beta_max - beta_min))
         return Level(jnp.exp(-0.5 * integral), jnp.sqrt(-jnp.expm1(-integral)))
 
@@ -180,7 +199,7 @@ def rectified_flow() -> NoiseSchedule:
     """
 
     def schedule(t):
-        t = jnp.asarray(t, jnp.float32)
+        t = time_of(t)
         return Level(1 - t, t)
 
     return schedule
@@ -217,7 +236,7 @@ def from_betas(betas: ArrayLike) -> NoiseSchedule:
     steps = np.arange(1, len(inner) + 1, dtype=np.float32)
 
     def schedule(t):
-        step = jnp.asarray(t, jnp.float32) * len(table)
+        step = time_of(t) * len(table)
         # σ : α, of which neither is infinite at an end, as λ is; so they have derivatives there.
         sigma = jnp.exp(-0.5 * jnp.interp(step, steps, log_snr)) * jnp.minimum(step, 1)
         alpha = jnp.minimum(len(table) - step, 1) if to_noise else jnp.ones_like(sigma)

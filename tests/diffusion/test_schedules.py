@@ -167,6 +167,10 @@ def test_schedules_work_under_jit_vmap_and_grad(name):
         (lambda: diffusion.from_betas([1.0]), "number 1 of 1 is 1.0"),
         (lambda: diffusion.from_betas(0.1), "one axis"),
         (lambda: diffusion.from_betas([]), "one axis"),
+        (lambda: diffusion.linear()(999), r"The time 999 is not in \[0, 1\]; step i of T, counted from 1, is at time"),
+        (lambda: diffusion.cosine()(jnp.array([0.5, 1.01])), r"The time 1\.01 is not"),
+        (lambda: diffusion.rectified_flow()(-0.1), r"The time -0\.1 is not"),
+        (lambda: diffusion.from_betas([0.1, 0.2])(np.nan), "The time nan is not"),
         (lambda: diffusion.diffuse(jnp.ones((2, 3)), jnp.ones(3), diffusion.linear()(0.5)), "one shape"),
     ],
 )
