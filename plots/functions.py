@@ -21,8 +21,8 @@ def paths(points: Mapping[str, np.ndarray], condition: float) -> Figure:
     reach, height = (
         factor * (size or np.abs(every).max()) for factor, size in zip((1.05, 1.3), np.abs(every).max(0), strict=True)
     )
-    ends = [-max(0.35 * reach, -1.05 * every[:, 0].min()), max(0.35 * reach, 1.05 * every[:, 0].max())]
-    x, y = np.meshgrid(np.linspace(*ends, 300), np.linspace(-height, height, 200))
+    left, right = max(0.35 * reach, -1.05 * every[:, 0].min()), max(0.35 * reach, 1.05 * every[:, 0].max())
+    x, y = np.meshgrid(np.linspace(-left, right, 300), np.linspace(-height, height, 200))
     surface = (x**2 + condition * y**2) / 2
     with figure(8.4, 1.55 * len(points) + 0.5) as fig:
         grid = fig.add_gridspec(len(points), 2, width_ratios=(1.6, 1))
@@ -33,7 +33,7 @@ def paths(points: Mapping[str, np.ndarray], condition: float) -> Figure:
             axes.contour(x, y, surface, levels=levels, colors=GRAY, linewidths=0.5, alpha=0.6)
             axes.plot(*path.T, "o-", color=CYCLE[row % len(CYCLE)], markersize=2.5, linewidth=1)
             axes.plot(0, 0, "*", color=RED, markersize=8)
-            axes.set(xlim=ends, ylim=(-height, height))
+            axes.set(xlim=(-left, right), ylim=(-height, height))
             if row == len(points) - 1:
                 axes.set_xlabel("$x$")
             curve.plot(np.linalg.norm(path, axis=1), **line(row, len(path)), label=name)
