@@ -13,6 +13,7 @@ from .fidelity import (
     precision_recall,
 )
 from .range_test import MIN_POINTS, RangeTest, blown_up, range_test
+from .segmentation import boundary_f, class_iou, confusion_matrix, mean_of_defined, segmentation_scores
 from .voting import majority_vote, mean_vote
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "RangeTest",
     "accuracy",
     "blown_up",
+    "boundary_f",
+    "class_iou",
+    "confusion_matrix",
     "density_coverage",
     "frechet_distance",
     "frechet_distance_unbiased",
@@ -29,9 +33,11 @@ __all__ = [
     "kernel_distance_of_subsets",
     "loglog_slope",
     "majority_vote",
+    "mean_of_defined",
     "mean_vote",
     "mode_coverage",
     "precision_recall",
     "range_test",
+    "segmentation_scores",
     "sgd_bound",
 ]
