@@ -12,15 +12,30 @@ from .fidelity import (
     mode_coverage,
     precision_recall,
 )
+from .partitions import (
+    ISBI_THRESHOLDS,
+    Agreement,
+    adapted_rand_error,
+    best_isbi_scores,
+    isbi_scores,
+    regions,
+    thin_borders,
+    v_info,
+    v_rand,
+)
 from .range_test import MIN_POINTS, RangeTest, blown_up, range_test
 from .segmentation import boundary_f, class_iou, confusion_matrix, mean_of_defined, segmentation_scores
 from .voting import majority_vote, mean_vote
 
 __all__ = [
+    "ISBI_THRESHOLDS",
     "MIN_POINTS",
+    "Agreement",
     "ModeCoverage",
     "RangeTest",
     "accuracy",
+    "adapted_rand_error",
+    "best_isbi_scores",
     "blown_up",
     "boundary_f",
     "class_iou",
@@ -29,6 +44,7 @@ __all__ = [
     "frechet_distance",
     "frechet_distance_unbiased",
     "gradient_descent_bound",
+    "isbi_scores",
     "kernel_distance",
     "kernel_distance_of_subsets",
     "loglog_slope",
@@ -38,6 +54,10 @@ __all__ = [
     "mode_coverage",
     "precision_recall",
     "range_test",
+    "regions",
     "segmentation_scores",
     "sgd_bound",
+    "thin_borders",
+    "v_info",
+    "v_rand",
 ]
