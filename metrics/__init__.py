@@ -2,6 +2,7 @@
 
 from .classification import accuracy
 from .convergence import gradient_descent_bound, loglog_slope, sgd_bound
+from .detection import Detections, DetectionScores, Objects, box_detection_scores, mask_detection_scores
 from .fidelity import (
     ModeCoverage,
     density_coverage,
@@ -31,13 +32,17 @@ __all__ = [
     "ISBI_THRESHOLDS",
     "MIN_POINTS",
     "Agreement",
+    "DetectionScores",
+    "Detections",
     "ModeCoverage",
+    "Objects",
     "RangeTest",
     "accuracy",
     "adapted_rand_error",
     "best_isbi_scores",
     "blown_up",
     "boundary_f",
+    "box_detection_scores",
     "class_iou",
     "confusion_matrix",
     "density_coverage",
@@ -49,6 +54,7 @@ __all__ = [
     "kernel_distance_of_subsets",
     "loglog_slope",
     "majority_vote",
+    "mask_detection_scores",
     "mean_of_defined",
     "mean_vote",
     "mode_coverage",
