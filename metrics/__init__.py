@@ -13,6 +13,7 @@ from .fidelity import (
     mode_coverage,
     precision_recall,
 )
+from .panoptic import PanopticScores, panoptic_counts, panoptic_quality
 from .partitions import (
     ISBI_THRESHOLDS,
     Agreement,
@@ -36,6 +37,7 @@ __all__ = [
     "Detections",
     "ModeCoverage",
     "Objects",
+    "PanopticScores",
     "RangeTest",
     "accuracy",
     "adapted_rand_error",
@@ -58,6 +60,8 @@ __all__ = [
     "mean_of_defined",
     "mean_vote",
     "mode_coverage",
+    "panoptic_counts",
+    "panoptic_quality",
     "precision_recall",
     "range_test",
     "regions",
