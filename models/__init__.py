@@ -1,10 +1,10 @@
 """Networks: flax.linen modules and the pure functions they are made of. Knows nothing of training.
 
-Chapters are `layers`, `classifiers`, `generative`, `weights` and `inspection`. The catalogue (`create`, `names`,
-`entry`) has every network by its name; every network's class is here as well.
+Chapters are `layers`, `classifiers`, `dense`, `generative`, `weights` and `inspection`. The catalogue (`create`,
+`names`, `entry`) has every network by its name; every network's class is here as well.
 """
 
-from . import classifiers, generative, inspection, layers, weights
+from . import classifiers, dense, generative, inspection, layers, weights
 from .catalogue import (
     Entry,
     array_and_label,
@@ -70,6 +70,7 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "create",
+    "dense",
     "describe",
     "entry",
     "entry_of",
