@@ -1,4 +1,4 @@
-"""Losses: (prediction, target) -> one loss per example, unreduced. The caller reduces them with the right mask."""
+"""Losses: (prediction, target) -> losses [batch, …], unreduced. The caller reduces them with the right mask."""
 
 from .adversarial import ADVERSARIAL_LOSSES, GRADIENT_PENALTIES, AdversarialLoss, gradient_penalty, r1_penalty
 from .boxes import (
@@ -18,6 +18,7 @@ from .boxes import (
 )
 from .classification import cross_entropy, log_loss
 from .divergences import gaussian_kl, gaussian_kl_between
+from .focal import sigmoid_focal_loss, softmax_focal_loss
 from .likelihoods import (
     bernoulli_nll,
     bits_per_dim,
@@ -26,6 +27,8 @@ from .likelihoods import (
     gaussian_nll,
 )
 from .regression import squared_loss
+from .segmentation import classes_present, dense_cross_entropy, dice_loss, lovasz_softmax_loss
+from .unet_weight_map import distances_to_objects, unet_weight_map
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
@@ -41,11 +44,15 @@ __all__ = [
     "box_iou",
     "center_to_corners",
     "ciou_loss",
+    "classes_present",
     "corners_to_center",
     "cross_entropy",
+    "dense_cross_entropy",
+    "dice_loss",
     "diou_loss",
     "discretized_gaussian_nll",
     "discretized_logistic_nll",
+    "distances_to_objects",
     "gaussian_kl",
     "gaussian_kl_between",
     "gaussian_nll",
@@ -53,7 +60,11 @@ __all__ = [
     "gradient_penalty",
     "iou_loss",
     "log_loss",
+    "lovasz_softmax_loss",
     "pairwise_iou",
     "r1_penalty",
+    "sigmoid_focal_loss",
+    "softmax_focal_loss",
     "squared_loss",
+    "unet_weight_map",
 ]
