@@ -35,8 +35,8 @@ def sigmoid_focal_loss(
     Source: Lin et al. 2017, equation (5); α = 0.25 and γ = 2 are those of section 5.1.
 
     >>> logits = jnp.array([4.0, 0.0, -4.0])  # easy, undecided, wrong
-    >>> print(sigmoid_focal_loss(logits, jnp.ones(3), alpha=None).round(3))
-    [0.    0.173 3.875]
+    >>> [round(float(x), 3) for x in sigmoid_focal_loss(logits, jnp.ones(3), alpha=None)]
+    [0.0, 0.173, 3.875]
     """
     if logits.shape != targets.shape:
         raise InputError(f"sigmoid_focal_loss expects one shape; got logits {logits.shape}, targets {targets.shape}.")
