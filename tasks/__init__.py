@@ -5,6 +5,7 @@ networks, losses and metrics, and trained by `train`, which knows only the types
 """
 
 from .adversarial import adversarial, player_variables, sample_generator
+from .assignment import BACKGROUND, IGNORED, Assignment, assign_anchors, assign_cells
 from .classification import classification
 from .denoising import denoising, predictor
 from .mean import Mean
@@ -36,10 +37,13 @@ from .variational import (
 )
 
 __all__ = [
+    "BACKGROUND",
     "BINARIZATIONS",
     "DISCRIMINATOR",
     "GENERATOR",
+    "IGNORED",
     "LIKELIHOODS",
+    "Assignment",
     "Aux",
     "Batch",
     "Evaluation",
@@ -50,6 +54,8 @@ __all__ = [
     "Task",
     "Variables",
     "adversarial",
+    "assign_anchors",
+    "assign_cells",
     "binarize",
     "classification",
     "codes_to_images",
