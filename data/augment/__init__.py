@@ -1,10 +1,10 @@
 """Augmentation on device: pure functions of a key and one image, or of a key and a batch where examples mix.
 
 `color` and `geometry` change an image by a given amount, and masks and boxes follow `geometry`; the functions below
-draw the amounts. `mixing` makes one example of two.
+draw the amounts. `annotated` changes an image together with its masks and boxes. `mixing` makes one example of two.
 """
 
-from . import color, geometry, mixing
+from . import annotated, color, geometry, mixing
 from .images import (
     Augmentation,
     chain,
@@ -23,6 +23,7 @@ from .policies import OPERATIONS, draw_operations, rand_augment
 __all__ = [
     "OPERATIONS",
     "Augmentation",
+    "annotated",
     "chain",
     "color",
     "color_jitter",
