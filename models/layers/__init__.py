@@ -25,6 +25,7 @@ from .resampling import (
     upscale_nearest,
 )
 from .time_embedding import Conditioning, cosines_first, sines_first
+from .unpooling import bed_of_nails, bilinear_kernel, max_pool_with_places, max_unpool, pixel_shuffle
 
 __all__ = [
     "ACTIVATIONS",
@@ -45,6 +46,8 @@ __all__ = [
     "attention",
     "average_pool",
     "batch_norm",
+    "bed_of_nails",
+    "bilinear_kernel",
     "check_positive",
     "conv",
     "conv1d",
@@ -67,7 +70,10 @@ __all__ = [
     "local_response_norm",
     "locally_connected",
     "max_pool",
+    "max_pool_with_places",
+    "max_unpool",
     "num_groups",
+    "pixel_shuffle",
     "precision",
     "sincos",
     "sincos2d",

@@ -24,6 +24,7 @@ def conv(
     strides: Pair = (1, 1),
     padding: str | Sequence[Pair] = "SAME",
     groups: int = 1,
+    dilation: int = 1,
 ) -> jax.Array:
     """2-D convolution as libraries mean it, a cross-correlation: y[i, j] = Σ x[i·s + k, j·t + l] w[k, l].
 
@@ -42,8 +43,11 @@ def conv(
       strides: steps between outputs (s, t), vertical and horizontal.
       padding: "SAME", "VALID" or ((top, bottom), (left, right)) zeros; negative numbers cut pixels off.
       groups: number of parts into which channels and features are cut; each part is convolved alone.
+      dilation: steps between the pixels that neighboring entries of the kernel meet ("à trous"): y[i, j] reads
+        x[i·s + k·dilation, j·t + l·dilation].
     Returns: [batch, height', width', features].
-    Raises: InputError if the ranks are not 4, or channels or features do not fit the kernel and the groups.
+    Raises: InputError if the ranks are not 4, the dilation is below 1, or channels or features do not fit the kernel
+      and the groups.
     """
     if x.ndim != 4 or kernel.ndim != 4:
         raise InputError(f"conv needs x and kernel of rank 4; they are {x.shape} and {kernel.shape}.")
@@ -51,10 +55,14 @@ def conv(
         raise InputError(f"groups is {groups}; it must divide the {kernel.shape[3]} features of the kernel.")
     if x.shape[-1] != kernel.shape[2] * groups:
         raise InputError(f"x has {x.shape[-1]} channels; the kernel {kernel.shape} needs {kernel.shape[2] * groups}.")
+    if dilation < 1:
+        raise InputError(f"dilation is {dilation}; it must be at least 1.")
     if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        reach = [(size - 1) * dilation + 1 for size in kernel.shape[:2]]
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], reach, strides, padding)
     (top, bottom), (left, right) = padding
-    window = Window((int(strides[0]), int(strides[1])), ((int(top), int(bottom)), (int(left), int(right))))
+    pads = ((int(top), int(bottom)), (int(left), int(right)))
+    window = Window((int(strides[0]), int(strides[1])), pads, kernel_dilation=(int(dilation), int(dilation)))
     if groups > 1:
         return convolve_groups(x, kernel, window, groups)
     if kernel.shape[:2] == (1, 1) and window.padding == ((0, 0), (0, 0)):
@@ -76,8 +84,9 @@ class Conv(nn.Module):
       features: number of output channels.
       kernel_size: side of the kernel.
       stride: steps between outputs.
-      padding: zeros on each side; by default kernel_size // 2.
+      padding: zeros on each side; by default dilation · (kernel_size // 2).
       groups: number of parts into which channels and features are cut; each part is convolved alone.
+      dilation: same as in `conv`.
       use_bias: add a bias to each feature.
       dtype: data type of the computation.
       param_dtype: data type of the parameters.
@@ -89,6 +98,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int | None = None
     groups: int = 1
+    dilation: int = 1
     use_bias: bool = False
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
@@ -97,7 +107,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channel] -> [batch, height', width', features]."""
-        size, pad = self.kernel_size, self.kernel_size // 2 if self.padding is None else self.padding
+        size = self.kernel_size
+        pad = self.dilation * (size // 2) if self.padding is None else self.padding
         shape = (size, size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         y = conv(
@@ -106,6 +117,7 @@ class Conv(nn.Module):
             strides=(self.stride, self.stride),
             padding=((pad, pad), (pad, pad)),
             groups=self.groups,
+            dilation=self.dilation,
         )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
