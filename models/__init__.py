@@ -19,6 +19,7 @@ from .catalogue import (
     one_array,
 )
 from .classifiers import MLP, VGG, AlexNet, ConvNet, FIDInception, PreActResNet, ResNet, ResNet9, ViT
+from .dense import FCN, FCNResNet, SegNet, UNet
 from .description import describe, holds_code, rebuild
 from .generative import (
     VQVAE,
@@ -43,6 +44,7 @@ from .inspection import (
 from .weights import pretrained
 
 __all__ = [
+    "FCN",
     "MLP",
     "VGG",
     "VQVAE",
@@ -55,6 +57,7 @@ __all__ = [
     "DenseVAE",
     "DiT",
     "Entry",
+    "FCNResNet",
     "FIDInception",
     "PreActResNet",
     "ReceptiveField",
@@ -62,6 +65,8 @@ __all__ = [
     "ResNet9",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "SegNet",
+    "UNet",
     "ViT",
     "Window",
     "array_and_label",

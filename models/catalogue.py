@@ -29,6 +29,7 @@ import jax.numpy as jnp
 
 from ..errors import InputError, listed
 from .classifiers import MLP, ConvNet, PlainBlock, ResNet9, ViT, alexnet, resnet, resnet9, vgg, vit
+from .dense import FCN, FCNResNet, SegNet, UNet
 from .generative import (
     VAE,
     VQVAE,
@@ -77,7 +78,7 @@ class Entry:
       make: returns the network, with no arguments given; every field of the network can then be changed.
       role: what the network is for: "classifier" (array -> logits), "denoiser" (noisy array and time -> noise, array
         or velocity), "generator" (latent vector -> image), "discriminator" (image -> score), "autoencoder" (image ->
-        image, through latents).
+        image, through latents), "segmenter" (image -> logits of each pixel), "detector" (image -> objects).
       inputs: (network, shape of one example) -> shapes and types of the arguments that the network is called with.
     """
 
@@ -90,9 +91,11 @@ _denoiser = partial(Entry, role="denoiser", inputs=array_and_time)
 _generator = partial(Entry, role="generator", inputs=array_and_label)
 _discriminator = partial(Entry, role="discriminator", inputs=array_and_label)
 _autoencoder = partial(Entry, role="autoencoder")
+_segmenter = partial(Entry, role="segmenter")
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
+FCN_STRIDES = {"alexnet": (32,), **dict.fromkeys(("vgg16", "resnet18", "resnet50", "small"), (32, 16, 8))}
 VIT_PATCHES = {"tiny": (16,), "small": (32, 16, 8), "base": (32, 16, 8), "large": (32, 16, 14), "huge": (14,)}
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
@@ -140,6 +143,16 @@ TABLE: dict[str, Entry] = {
     "dense_vae": _autoencoder(DenseVAE),
     "conv_vae": _autoencoder(ConvVAE),
     "vqvae": _autoencoder(VQVAE),
+    **{
+        f"fcn{stride}s_{trunk}": _segmenter(partial(FCN, trunk=trunk, stride=stride))
+        for trunk, strides in FCN_STRIDES.items()
+        for stride in strides
+    },
+    "fcn_resnet50": _segmenter(FCNResNet),
+    "fcn_resnet101": _segmenter(partial(FCNResNet, stage_sizes=(3, 4, 23, 3))),
+    "segnet": _segmenter(SegNet),
+    "unet": _segmenter(UNet),
+    "unet_valid": _segmenter(partial(UNet, padding="VALID")),
 }
 FAMILIES: dict[str, Entry] = {
     "cifar_resnet<depth>": Entry(resnet.cifar),
@@ -158,6 +171,10 @@ CLASSES: dict[type[nn.Module], Entry] = {
     Discriminator: _discriminator(Discriminator),
     VAE: _autoencoder(VAE),
     VQVAE: _autoencoder(VQVAE),
+    FCN: _segmenter(FCN),
+    FCNResNet: _segmenter(FCNResNet),
+    SegNet: _segmenter(SegNet),
+    UNet: _segmenter(UNet),
 }
 
 

@@ -3,6 +3,7 @@
 `FIDInception` gives the features of the Fréchet Inception Distance; the others are for training.
 """
 
+from . import resnet, vgg
 from .alexnet import AlexNet
 from .inception import FIDInception
 from .mlp import MLP, ConvNet
@@ -27,4 +28,6 @@ __all__ = [
     "ResNet",
     "ResNet9",
     "ViT",
+    "resnet",
+    "vgg",
 ]

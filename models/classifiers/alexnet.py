@@ -57,7 +57,11 @@ class AlexNet(nn.Module):
             raise InputError(
                 f"AlexNet needs images [batch, height, width, channel] of at least 7×7; it was given shape {x.shape}."
             )
-        x = x.astype(self.dtype)
+        return self.classify(self.pyramid(x)[-1], train)
+
+    def pyramid(self, x: jax.Array) -> list[jax.Array]:
+        """The grids after each pooling: of the strides 8, 16 and 32, to be called where modules can be made."""
+        x, grids = x.astype(self.dtype), []
         for i, (size, stride, padding, pooled) in enumerate(CONVOLUTIONS):
             conv = Conv(
                 self.features[i],
@@ -74,6 +78,11 @@ class AlexNet(nn.Module):
                 x = local_response_norm(x)
             if pooled:
                 x = max_pool(x, 3, 2)
+                grids.append(x)
+        return grids
+
+    def classify(self, x: jax.Array, train: bool) -> jax.Array:
+        """The head: the last grid [batch, height, width, channel] -> logits [batch, num_classes]."""
         head = Head(
             self.num_classes,
             self.hidden,

@@ -90,14 +90,22 @@ class ResNet(nn.Module):
             raise InputError("deep_stem is a kind of imagenet_stem, which is off.")
         if self.shortcut not in ("pad", *PROJECTIONS):
             raise InputError(f"There is no shortcut {self.shortcut!r}. Valid are: pad, {', '.join(PROJECTIONS)}.")
+        return self.classify(self.pyramid(x, train)[-1], train)
+
+    def pyramid(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """The grid after each stage, to be called where modules can be made; the last one through `end`."""
         rates = block_rates(self.drop_path, sum(self.stage_sizes))
-        x = self.stem(x.astype(self.dtype), train)
+        x, grids = self.stem(x.astype(self.dtype), train), []
         first = 0
         for stage, blocks in enumerate(self.stage_sizes):
             x = self._stage(x, stage, blocks, None if rates is None else rates[first : first + blocks], train)
+            grids.append(x)
             first += blocks
-        x = self.end(x, train).mean((1, 2))
-        x = Dropout(self.dropout)(x, train)
+        return [*grids[:-1], self.end(x, train)]
+
+    def classify(self, x: jax.Array, train: bool) -> jax.Array:
+        """The head: the last grid [batch, height, width, channel] -> logits [batch, num_classes], float32."""
+        x = Dropout(self.dropout)(x.mean((1, 2)), train)
         x = nn.Dense(self.num_classes, **precision(self), name="fc")(x)
         return x.astype(jnp.float32)
 
@@ -122,9 +130,13 @@ class ResNet(nn.Module):
         del train
         return x
 
+    def steps(self, stage: int) -> tuple[int, int, int]:
+        """(stride of a stage's first block, dilation of that block, dilation of the others)"""
+        return (1 if stage == 0 else 2), 1, 1
+
     def _stage(self, x: jax.Array, stage: int, blocks: int, rates: jax.Array | None, train: bool) -> jax.Array:
         features = self.width * 2**stage
-        stride = 1 if stage == 0 else 2
+        stride, dilation, later_dilation = self.steps(stage)
         block = partial(
             self.block,
             features,
@@ -134,7 +146,8 @@ class ResNet(nn.Module):
             **precision(self),
         )
         same_shape = stride == 1 and x.shape[-1] == features * self.block.expansion
-        first = block(stride=stride, shortcut="none" if same_shape else self.shortcut, name=f"layer{stage + 1}_first")
+        shortcut = "none" if same_shape else self.shortcut
+        first = block(stride=stride, dilation=dilation, shortcut=shortcut, name=f"layer{stage + 1}_first")
         x = first(x, train, None if rates is None else rates[0])
         if blocks == 1:
             return x
@@ -149,7 +162,8 @@ class ResNet(nn.Module):
             split_rngs={"params": True, "dropout": True},
             length=blocks - 1,
         )
-        return rest(block(name=f"layer{stage + 1}_rest"), x, None if rates is None else rates[1:])[0]
+        later = block(dilation=later_dilation, name=f"layer{stage + 1}_rest")
+        return rest(later, x, None if rates is None else rates[1:])[0]
 
 
 class PreActResNet(ResNet):

@@ -22,6 +22,7 @@ class Block(nn.Module):
     Attributes:
       features: width of the stage.
       stride: stride of the block's strided convolution.
+      dilation: dilation of the block's 3×3 convolutions: in `BottleneckBlock`s alone, as in torchvision.
       shortcut: "none" for the identity (shapes must agree), "pad" for the parameter-free option A, "project" for the
         1×1 convolution of option B, "pool_project" for ResNet-D's average pooling before it.
       zero_init_residual: start the residual branch at 0.
@@ -33,6 +34,7 @@ class Block(nn.Module):
 
     features: int
     stride: int = 1
+    dilation: int = 1
     shortcut: str = "none"
     zero_init_residual: bool = False
     dropout: float | jax.Array = 0.0
@@ -41,8 +43,10 @@ class Block(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     expansion = 1
 
-    def conv(self, features: int, kernel_size: int, stride: int = 1, *, name: str, init=HE_FAN_OUT) -> Conv:
-        return Conv(features, kernel_size, stride, **precision(self), kernel_init=init, name=name)
+    def conv(
+        self, features: int, kernel_size: int, stride: int = 1, *, dilation: int = 1, name: str, init=HE_FAN_OUT
+    ) -> Conv:
+        return Conv(features, kernel_size, stride, dilation=dilation, **precision(self), kernel_init=init, name=name)
 
     def norm(self, train: bool, *, name: str, last: bool = False) -> nn.BatchNorm:
         scale_init = nn.initializers.zeros if last and self.zero_init_residual else nn.initializers.ones
@@ -127,7 +131,7 @@ class BottleneckBlock(Block):
     def __call__(self, x: jax.Array, train: bool, drop_path: jax.Array | None = None) -> jax.Array:
         y = self.conv(self.features, 1, name="conv1")(x)
         y = nn.relu(self.norm(train, name="bn1")(y))
-        y = self.conv(self.features, 3, self.stride, name="conv2")(y)
+        y = self.conv(self.features, 3, self.stride, dilation=self.dilation, name="conv2")(y)
         y = nn.relu(self.norm(train, name="bn2")(y))
         y = self.conv(self.features * self.expansion, 1, name="conv3")(self.drop(y, train))
         y = self.norm(train, name="bn3", last=True)(y)

@@ -54,7 +54,11 @@ class VGG(nn.Module):
         """
         if x.ndim != 4:
             raise InputError(f"VGG needs images [batch, height, width, channel]; it was given shape {x.shape}.")
-        x = x.astype(self.dtype)
+        return self.classify(self.pyramid(x, train)[-1], train)
+
+    def pyramid(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """The grid after each stage: of the strides 2, 4, 8, …, to be called where modules can be made."""
+        x, grids = x.astype(self.dtype), []
         # Layers are named by their place in torchvision's Sequential, which counts ReLU and pooling too.
         place = 0
         for stage in self.stages:
@@ -67,7 +71,12 @@ class VGG(nn.Module):
                 x = nn.relu(x)
                 place += 2
             x = max_pool(x, 2, 2)
+            grids.append(x)
             place += 1
+        return grids
+
+    def classify(self, x: jax.Array, train: bool) -> jax.Array:
+        """The head: the last grid [batch, height, width, channel] -> logits [batch, num_classes]."""
         head = Head(
             self.num_classes,
             self.hidden,

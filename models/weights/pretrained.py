@@ -23,8 +23,19 @@ from safetensors.numpy import load_file, save_file
 from ...errors import InputError, MissingFile, listed
 from ..catalogue import example_inputs, fields
 from ..classifiers import VGG, AlexNet, FIDInception, PreActResNet, ResNet, ViT
+from ..dense import FCNResNet
 from ..generative import DenoisingUNet, DiT
-from . import alexnet_names, dit_names, google_vit, inception_names, resnet_names, unet_names, vgg_names, vit_names
+from . import (
+    alexnet_names,
+    dit_names,
+    fcn_names,
+    google_vit,
+    inception_names,
+    resnet_names,
+    unet_names,
+    vgg_names,
+    vit_names,
+)
 from .wrapped import cure_of_names, cure_of_pickle
 
 TorchEntries = Callable[[tuple[str, ...], np.ndarray], list[tuple[str, np.ndarray]]]
@@ -38,6 +49,7 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
     DenoisingUNet: unet_names.torch_entries,
     DiT: dit_names.torch_entries,
     FIDInception: inception_names.torch_entries,
+    FCNResNet: fcn_names.torch_entries,
 }
 # What becomes of a published state dict first, where its names are older or it stores what nothing learns.
 READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {

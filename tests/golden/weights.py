@@ -24,3 +24,10 @@ def inputs():
     """(images [4, 64, 64, 3], labels [4])."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((4, 64, 64, 3)).astype(np.float32), np.array([3, 141, 592, 653])
+
+
+def segmented():
+    """(images [2, 41, 56, 3], labels [2, 41, 56] of 21 classes, −1 in a tenth of the pixels)."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((2, 41, 56, 3)).astype(np.float32), rng.integers(0, 21, (2, 41, 56))
+    return images, np.where(rng.random(labels.shape) < 0.1, -1, labels).astype(np.int32)
