@@ -19,7 +19,7 @@ from .catalogue import (
     one_array,
 )
 from .classifiers import MLP, VGG, AlexNet, ConvNet, FIDInception, PreActResNet, ResNet, ResNet9, ViT
-from .dense import FCN, FCNResNet, SegNet, UNet
+from .dense import FCN, FCNResNet, GridDetector, SegNet, UNet
 from .description import describe, holds_code, rebuild
 from .generative import (
     VQVAE,
@@ -59,6 +59,7 @@ __all__ = [
     "Entry",
     "FCNResNet",
     "FIDInception",
+    "GridDetector",
     "PreActResNet",
     "ReceptiveField",
     "ResNet",

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from ..errors import InputError, listed
 from .classifiers import MLP, ConvNet, PlainBlock, ResNet9, ViT, alexnet, resnet, resnet9, vgg, vit
-from .dense import FCN, FCNResNet, SegNet, UNet
+from .dense import FCN, FCNResNet, GridDetector, SegNet, UNet
 from .generative import (
     VAE,
     VQVAE,
@@ -92,6 +92,7 @@ _generator = partial(Entry, role="generator", inputs=array_and_label)
 _discriminator = partial(Entry, role="discriminator", inputs=array_and_label)
 _autoencoder = partial(Entry, role="autoencoder")
 _segmenter = partial(Entry, role="segmenter")
+_detector = partial(Entry, role="detector")
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
@@ -153,6 +154,9 @@ TABLE: dict[str, Entry] = {
     "segnet": _segmenter(SegNet),
     "unet": _segmenter(UNet),
     "unet_valid": _segmenter(partial(UNet, padding="VALID")),
+    "grid_detector": _detector(GridDetector),
+    "grid_detector_masks": _detector(partial(GridDetector, num_prototypes=16)),
+    "grid_detector_panoptic": _detector(partial(GridDetector, num_prototypes=16, num_semantic=24)),
 }
 FAMILIES: dict[str, Entry] = {
     "cifar_resnet<depth>": Entry(resnet.cifar),
@@ -175,6 +179,7 @@ CLASSES: dict[type[nn.Module], Entry] = {
     FCNResNet: _segmenter(FCNResNet),
     SegNet: _segmenter(SegNet),
     UNet: _segmenter(UNet),
+    GridDetector: _detector(GridDetector),
 }
 
 

@@ -9,10 +9,11 @@ from etude.lab import cli
 @pytest.mark.parametrize(
     ("pattern", "counts"),
     [
-        ("vgg16", {"vgg16": 138_357_544, "vgg16_bn": 138_365_992}),  # torchvision's
+        ("vgg16*", {"vgg16": 138_357_544, "vgg16_bn": 138_365_992}),  # torchvision's
         ("vit_base_patch16_*", {"vit_base_patch16_224": 86_567_656}),  # timm's
         ("vit_base_patch16_384", {"vit_base_patch16_384": 86_859_496}),  # timm's; a member of a family
         ("resnet?0", {"resnet50": 25_557_032, "resnet20": 269_722}),
+        ("unet*", {"unet": 31_031_810, "unet_valid": 31_030_658}),  # of color images, and the paper's of gray ones
         ("dcgan", {"dcgan_generator": 2_132_737, "dcgan_discriminator": 2_637_441}),
     ],
 )

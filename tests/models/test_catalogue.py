@@ -47,7 +47,7 @@ def own(tmp_path, monkeypatch):
 
 def test_every_name_makes_a_network_that_its_declared_inputs_fit():
     shapes = {"classifier": (224, 224, 3), "denoiser": (32, 32, 3), "generator": (16,), "discriminator": (32, 32, 3)}
-    shapes |= {"autoencoder": (28, 28, 1), "segmenter": (64, 64, 3)}
+    shapes |= {"autoencoder": (28, 28, 1), "segmenter": (64, 64, 3), "detector": (64, 64, 3)}
     special = {"unet_valid": (188, 188, 1)}
     assert {models.entry(name).role for name in models.names()} == shapes.keys()
     small = ("mlp", "resnet8", "wrn10_2", "ddpm_cifar10", "dit_small_patch8", "dense_vae", "conv_vae", "vqvae")

@@ -8,7 +8,7 @@ import pytest
 from etude import models
 from etude.models.layers import ACTIVATIONS
 
-ROLES = ("classifier", "denoiser")
+WITH_CLASSES = tuple(name for role in ("classifier", "segmenter", "detector") for name in models.names(role))
 
 
 class Own(nn.Module):
@@ -21,8 +21,8 @@ def there_and_back(model, name=None):
     return models.rebuild(name, json.loads(json.dumps(described)))
 
 
-@pytest.mark.parametrize("name", models.names("classifier"))
-def test_every_classifier_is_made_again_of_its_description(name):
+@pytest.mark.parametrize("name", WITH_CLASSES)
+def test_every_network_with_classes_is_made_again_of_its_description(name):
     model = models.create(name, num_classes=7, dtype=jnp.bfloat16)
     assert there_and_back(model, name) == model
 
