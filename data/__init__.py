@@ -25,6 +25,7 @@ from .sources import (
     prepare,
     read_image,
     require_images,
+    select,
     subset,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "read_image",
     "repeat_last",
     "require_images",
+    "select",
     "stream",
     "subset",
     "to_pixels",

@@ -4,7 +4,7 @@ from . import prepare
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
-from .source import Arrays, Records, Source, subset
+from .source import Arrays, Records, Source, select, subset
 
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
@@ -20,5 +20,6 @@ __all__ = [
     "prepare",
     "read_image",
     "require_images",
+    "select",
     "subset",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def load(
         raise InputError(f"image_size must be 1 to {MOST_PIXELS_PER_SIDE} pixels, got {image_size}.")
     kind, colon, rest = name.partition(":")
     row = _KINDS.get(kind)
-    if row is None or bool(rest) != row.takes_name or bool(colon) != row.takes_name:
+    if row is None or (bool(colon), bool(rest)) not in row.takes_name.value:
         near = difflib.get_close_matches(kind, _KINDS, n=1)
         hint = f" Did you mean {_KINDS[near[0]].form}?" if near else ""
         raise InputError(f"There is no data set {name!r}.{hint} Valid are: {', '.join(names())}.")
@@ -69,7 +70,7 @@ def names() -> Mapping[str, str]:
     """Every form of name that `load` takes -> one line that describes it.
 
     >>> list(names())
-    ['digits', 'tfds:<name>[/config][:version]', 'folder:<path>']
+    ['digits', 'scenes[:<size>[/<kinds>]]', 'tfds:<name>[/config][:version]', 'folder:<path>']
     """
     return {kind.form: kind.line for kind in _KINDS.values()}
 
@@ -85,6 +86,14 @@ class _Asked(NamedTuple):
     report: Report
 
 
+class _Takes(Enum):
+    """Whether a colon and the name of a set follow a kind: the valid pairs (is there a colon, is there a name)."""
+
+    NO = ((False, False),)
+    A_NAME = ((True, True),)
+    PERHAPS = ((False, False), (True, True))
+
+
 class _Kind(NamedTuple):
     """A row of the table of kinds."""
 
@@ -92,7 +101,7 @@ class _Kind(NamedTuple):
     """How users write a name of this kind."""
     line: str
     """One line that describes the kind."""
-    takes_name: bool
+    takes_name: _Takes
     """Whether a colon and the name of a set follow."""
     load: Callable[[_Asked], Source]
     """Loads the split."""
@@ -102,6 +111,12 @@ def _digits(asked: _Asked) -> Source:
     from . import digits
 
     return digits.load(asked.split, image_size=asked.image_size)
+
+
+def _scenes(asked: _Asked) -> Source:
+    from . import scenes
+
+    return scenes.load(asked.name, asked.split, image_size=asked.image_size)
 
 
 def _tfds(asked: _Asked) -> Source:
@@ -118,17 +133,23 @@ def _folder(asked: _Asked) -> Source:
 
 
 _KINDS = {
-    "digits": _Kind("digits", "1,797 real handwritten digits, 8×8, embedded in scikit-learn", False, _digits),
+    "digits": _Kind("digits", "1,797 real handwritten digits, 8×8, embedded in scikit-learn", _Takes.NO, _digits),
+    "scenes": _Kind(
+        "scenes[:<size>[/<kinds>]]",
+        "drawn objects over sky, grass, water and sand with masks and boxes, such as scenes:64/animals",
+        _Takes.PERHAPS,
+        _scenes,
+    ),
     "tfds": _Kind(
         "tfds:<name>[/config][:version]",
         "a prepared set of TensorFlow Datasets, such as tfds:fashion_mnist; etude prepare gets it",
-        True,
+        _Takes.A_NAME,
         _tfds,
     ),
     "folder": _Kind(
         "folder:<path>",
         "images in <path>/<class>/, or in <path>/train/<class>/ with val/ and test/ beside it",
-        True,
+        _Takes.A_NAME,
         _folder,
     ),
 }

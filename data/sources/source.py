@@ -8,7 +8,7 @@ much an example counts, 0 for not at all, and "index" is reserved for batches, w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -29,7 +29,8 @@ class Records(Protocol):
     """What a source reads from: a length, and examples by index, also from several threads.
 
     If reading many at once is faster, an optional `__getitems__(indices)`, as PyTorch calls it, returns them. Where the
-    labels are known without reading the examples, an optional `labels` has them, [len].
+    labels are known without reading the examples, an optional `labels` has them, [len]. Where some arrays can be made
+    without the others, an optional `select(names)` returns such records.
     """
 
     def __len__(self) -> int: ...
@@ -66,6 +67,10 @@ class Source:
     content was read. Two sets that differ in it are not the same data. Empty if it is not known."""
     notes: tuple[str, ...] = ()
     """Sentences that a user should read: what was left out."""
+    is_thing: tuple[bool, ...] = ()
+    """Whether each class is of things, which are counted (an elephant), or of stuff (sky); empty where unknown."""
+    attribution: str = ""
+    """What must stand wherever images of these examples are shown, if their license asks for it."""
 
     def __post_init__(self):
         if "index" in self.element_spec:
@@ -154,6 +159,53 @@ class Arrays:
         return {name: np.asarray(values[index]) for name, values in self.arrays.items()}
 
 
+def select(source: Source, names: Sequence[str]) -> Source:
+    """The same examples with some of their arrays alone. What is left out is not made, where the records can do that.
+
+    Args:
+      source: The split.
+      names: Names of arrays in `source.element_spec`.
+    Raises: InputError for a name that is not there.
+
+    >>> from etude import data
+    >>> list(data.select(data.load("scenes", "test"), ["image", "semantic"])[0])
+    ['image', 'semantic']
+    """
+    missing = [name for name in names if name not in source.element_spec]
+    if missing:
+        raise InputError(
+            f"Examples of {source.name} have no {', '.join(missing)}: they have {', '.join(source.element_spec)}."
+        )
+    able = getattr(source.records, "select", None)
+    records = able(names) if able is not None else _Selected(source.records, tuple(names))
+    return replace(source, records=records, element_spec={name: source.element_spec[name] for name in names})
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """Records without some of their arrays."""
+
+    records: Records
+    names: tuple[str, ...]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, if they know them."""
+        return getattr(self.records, "labels", None)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
+        return self._chosen(self.records[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Iterator[Mapping[str, np.ndarray]]:
+        return map(self._chosen, _several(self.records, np.asarray(indices)))
+
+    def _chosen(self, example: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {name: example[name] for name in self.names}
+
+
 def subset(source: Source, num_examples: int) -> Source:
     """Some examples of a split, always the same ones, in their order.
 
@@ -192,6 +244,9 @@ class _Some:
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
         return self.records[int(self.indices[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> Iterable[Mapping[str, np.ndarray]]:
+        return _several(self.records, self.indices[np.asarray(indices)])
 
 
 def _several(records: Records, indices: np.ndarray) -> Iterable[Mapping[str, np.ndarray]]:

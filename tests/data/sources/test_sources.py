@@ -101,8 +101,8 @@ def test_arrays_of_large_images_are_those_of_the_examples():  # read by threads
     ("name", "split", "message"),
     [
         ("digit", "train", "Did you mean digits"),
-        ("digits:2", "train", "Valid are: digits, tfds:<name>"),
-        ("fashion_mnist", "train", "Valid are: digits, tfds:<name>"),
+        ("digits:2", "train", "Valid are: digits, scenes.*, tfds:<name>"),
+        ("fashion_mnist", "train", "Valid are: digits, scenes.*, tfds:<name>"),
         ("tfds:", "train", "no data set 'tfds:'"),
         ("digits", "dev", "'dev'. Valid are: train, validation, test"),
         ("tfds:a b", "train", "not the name of a tfds set"),
@@ -120,7 +120,7 @@ def test_an_image_size_must_be_positive():
 
 def test_every_form_of_name_has_one_line():
     assert all(line and "\n" not in line for line in data.names().values())
-    assert [form.partition(":")[0] for form in data.names()] == ["digits", "tfds", "folder"]
+    assert [form.partition(":")[0] for form in data.names()] == ["digits", "scenes[", "tfds", "folder"]
 
 
 def test_importing_data_imports_no_reader():
