@@ -14,7 +14,8 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def mask_detection_scores(
 
 
 def _scores(
-    kind: str,
+    kind: Literal["bbox", "segm"],
     annotated: Callable[[Any, np.ndarray, str], list[dict[str, Any]]],
     detections: Sequence[Detections],
     objects: Sequence[Objects],
@@ -133,12 +134,16 @@ def _scores(
 
 
 def _evaluated(
-    kind: str, found: list[dict[str, Any]], true: list[dict[str, Any]], num_images: int, num_classes: int
+    kind: Literal["bbox", "segm"],
+    found: list[dict[str, Any]],
+    true: list[dict[str, Any]],
+    num_images: int,
+    num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """pycocotools' tables: precision [IoU, recall, class, area, number] and recall [IoU, class, area, number]."""
     from pycocotools import cocoeval
 
-    evaluation = cocoeval.COCOeval(iouType=kind)
+    evaluation: Any = cocoeval.COCOeval(iouType=kind)  # of a library that annotates less than it takes
     evaluation.params.imgIds, evaluation.params.catIds = list(range(num_images)), list(range(num_classes))
     evaluation.cocoGt, evaluation.cocoDt = _Annotations(true), _Annotations(found)
     # Both methods print their progress. They run here as copies that have a `print` of their own, which says nothing:
@@ -219,9 +224,8 @@ def _as_boxes(boxes: Any, kept: np.ndarray, what: str) -> list[dict[str, Any]]:
 
 
 def _as_codes(masks: Any, kept: np.ndarray, what: str) -> list[dict[str, Any]]:
-    from pycocotools import mask as coco_masks
-
-    indices = np.flatnonzero(kept)
+    coco_masks: Any = import_module("pycocotools.mask")  # its annotations are narrower than what it takes
+    indices = np.flatnonzero(kept).tolist()
     if not isinstance(masks, Sequence):
         masks = np.asarray(masks)
         if masks.size and masks.ndim != 3:
@@ -234,8 +238,7 @@ def _as_codes(masks: Any, kept: np.ndarray, what: str) -> list[dict[str, Any]]:
 
 def _packed(code: Rle, what: str) -> Rle:
     """A run-length code in the packed form; codes in files are often lists of runs."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks: Any = import_module("pycocotools.mask")
     if not isinstance(code, Mapping) or not {"size", "counts"} <= code.keys():
         raise InputError(f"A mask of {what} must be an array or a run-length code with size and counts; got {code!r}.")
     if not isinstance(code["counts"], list):

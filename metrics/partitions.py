@@ -108,7 +108,8 @@ def regions(inside: np.ndarray) -> np.ndarray:
     """
     from scipy import ndimage  # it takes half a second to import
 
-    return ndimage.label(inside)[0].astype(np.int32)
+    regions, _ = ndimage.label(inside)  # pyright: ignore[reportGeneralTypeIssues]  # without `output` a pair
+    return np.asarray(regions, np.int32)
 
 
 def thin_borders(inside: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ class FCNResNet(nn.Module):
         check_positive(self, "num_classes", "stage_sizes", "width")
         if x.ndim != 4:
             raise InputError(f"FCNResNet needs images [batch, height, width, channel]; it was given shape {x.shape}.")
-        shape = x.shape[1:3]
+        shape = x.shape[1], x.shape[2]
         trunk = ResNetTrunk(
             block=BottleneckBlock,
             stage_sizes=self.stage_sizes,

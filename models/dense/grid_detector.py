@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from ...errors import InputError
 from ..classifiers import BasicBlock
-from ..layers import Conv, GroupNorm, batch_norm, check_positive, precision, upscale_bilinear, upscale_nearest
+from ..layers import Conv, GroupNorm, Precise, batch_norm, check_positive, precision, upscale_bilinear, upscale_nearest
 from .grid import Level, cell_centers, cell_levels, grid_levels
 
 
@@ -97,7 +97,7 @@ class GridDetector(nn.Module):
             self.num_classes, self.channels, self.head_depth, self.num_prototypes, **precision(self), name="head"
         )
         answers = [head(grid) for grid in pyramid]  # one head, shared by all levels
-        levels = grid_levels(*shape, self.strides)
+        levels = grid_levels(shape[0], shape[1], self.strides)
         logits, places, qualities, coefficients = (jnp.concatenate(parts, 1) for parts in zip(*answers, strict=True))
         prototypes = semantic = None
         if self.num_prototypes:
@@ -213,7 +213,7 @@ class Head(nn.Module):
         return y + self.param(f"{name}_bias", bias_init, (features,), self.param_dtype).astype(jnp.float32)
 
 
-def conv_norm(module: nn.Module, x: jax.Array, features: int, name: str) -> jax.Array:
+def conv_norm(module: Precise, x: jax.Array, features: int, name: str) -> jax.Array:
     """A 3×3 convolution with GroupNorm and ReLU: levels of other statistics share it, as BatchNorm's could not."""
     x = Conv(features, 3, **precision(module), name=f"{name}_conv")(x)
     return GroupNorm(8, nn.relu, **precision(module), name=f"{name}_norm")(x)

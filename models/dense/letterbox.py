@@ -91,7 +91,7 @@ def letterbox(images: jax.Array, size: int, *, fill: float | jax.Array = 0.0) ->
         raise InputError(
             f"letterbox expects float images [batch, height, width, channel]; got {images.shape} {images.dtype}."
         )
-    place, inner = letterbox_of(*images.shape[1:3], size)
+    place, inner = letterbox_of(images.shape[1], images.shape[2], size)
     resized = jax.image.resize(images, (len(images), *inner, images.shape[-1]), "linear")
     square = jnp.broadcast_to(jnp.asarray(fill, images.dtype), (len(images), size, size, images.shape[-1]))
     return jax.lax.dynamic_update_slice(square, resized, (0, int(place.top), int(place.left), 0)), place

@@ -21,7 +21,9 @@ class AlexNetTrunk(AlexNet):
     """`AlexNet` up to its head."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> list[jax.Array]:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # the same layers, another answer
+        self, x: jax.Array, *, train: bool = False
+    ) -> list[jax.Array]:
         """Images [batch, height, width, channel] -> grids [batch, height', width', channel'], the finest first."""
         del train
         return self.pyramid(x)
@@ -31,7 +33,9 @@ class VGGTrunk(VGG):
     """`VGG` up to its head."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> list[jax.Array]:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # the same layers, another answer
+        self, x: jax.Array, *, train: bool = False
+    ) -> list[jax.Array]:
         """Images [batch, height, width, channel] -> grids [batch, height', width', channel'], the finest first."""
         return self.pyramid(x, train)
 
@@ -47,7 +51,9 @@ class ResNetTrunk(ResNet):
     dilated_stages: int = 0
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> list[jax.Array]:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # the same layers, another answer
+        self, x: jax.Array, *, train: bool = False
+    ) -> list[jax.Array]:
         """Images [batch, height, width, channel] -> grids [batch, height', width', channel'], the finest first.
 
         Raises: InputError for dilated stages that there are not, or whose blocks cannot dilate.

@@ -74,7 +74,7 @@ class UNet(nn.Module):
             up = ConvTranspose(self.width * 2**level, 2, 2, 0, use_bias=True, **precision(self), name=f"up{level + 1}")
             x = up(x)
             if self.skips:
-                x = jnp.concatenate([center_crop(skips[level], x.shape[1:3]), x], -1)
+                x = jnp.concatenate([center_crop(skips[level], (x.shape[1], x.shape[2])), x], -1)
             x = self._convolutions(x, level, f"up{level + 1}", train)
         x = Conv(self.num_classes, 1, use_bias=True, **precision(self), kernel_init=LECUN, name="output")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -27,12 +27,13 @@ def caption(example: Mapping[str, np.ndarray], classes: Sequence[str], is_thing:
     'Two apples and an elephant over grass.'
     """
     labels, semantic = np.asarray(example["labels"]), np.asarray(example["semantic"])
-    areas, numbers = Counter(), Counter()
+    areas: Counter[int] = Counter()
+    numbers: Counter[int] = Counter()
     for label, mask in zip(labels, np.asarray(example["masks"]), strict=True):
         if label >= 0:
             areas[int(label)] += int(mask.sum())
             numbers[int(label)] += 1
-    objects = [_counted(classes[label], numbers[label]) for label, _ in areas.most_common()]
+    objects = [_counted(str(classes[label]), numbers[label]) for label, _ in areas.most_common()]
     parts = np.bincount(semantic[semantic >= 0], minlength=len(classes)) / max(semantic.size, 1)
     stuff = [name for name, thing, part in zip(classes, is_thing, parts, strict=True) if not thing and part >= _LEAST]
     sentence = _joined(objects) or "nothing"

@@ -88,10 +88,10 @@ def _objects(
     drawn = jax.random.uniform(key, (11, max_objects))
     count = 1 + _whole(drawn[0, 0], max_objects)
     kinds, pose = _whole(drawn[1], len(area)), _whole(drawn[2], len(poses.degrees))
-    degrees = _between(*jnp.asarray(poses.degrees)[pose].T, drawn[3])
-    length = size * jnp.exp(_between(*jnp.log(jnp.asarray(poses.size))[pose].T, drawn[4]))
-    center = size * _between(_CENTER, 1 - _CENTER, drawn[5:7].T)
-    gains = jnp.where(painted[kinds, None], _paint(drawn[7]), 1.0) * _between(0.85, 1.15, drawn[8:].T)
+    degrees = _between(jnp.asarray(poses.degrees)[pose], drawn[3])
+    length = size * jnp.exp(_between(jnp.log(jnp.asarray(poses.size))[pose], drawn[4]))
+    center = size * _between((_CENTER, 1 - _CENTER), drawn[5:7].T)
+    gains = jnp.where(painted[kinds, None], _paint(drawn[7]), 1.0) * _between((0.85, 1.15), drawn[8:].T)
     side = length * (SIDE / DRAWN)
     packed = jax.lax.bitcast_convert_type(pixels, jnp.uint32)
     layers = jax.vmap(_layer, (None, 0, 0, 0, 0, None))(packed, kinds, degrees, side, center, size)
@@ -159,7 +159,9 @@ def _around(masks: jax.Array) -> jax.Array:
     return jnp.where(masks.any((1, 2))[:, None], boxes, 0).astype(jnp.float32)
 
 
-def _between(low: ArrayLike, high: ArrayLike, part: jax.Array) -> jax.Array:
+def _between(ends: ArrayLike | tuple[float, float], part: jax.Array) -> jax.Array:
+    """Between both ends, which are the last axis."""
+    low, high = jnp.moveaxis(jnp.asarray(ends), -1, 0)
     return low + part * (high - low)
 
 
