@@ -36,7 +36,12 @@ class Config:
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.DataOptions = lab.DataOptions()
     models: Annotated[tuple[str, ...], lab.DISTINCT] = (
-        *("linear", "mlp", "convnet", "resnet8", "resnet9_8", "vit_micro_patch2_8"),
+        "linear",
+        "mlp",
+        "convnet",
+        "resnet8",
+        "resnet9_8",
+        "vit_micro_patch2_8",
     )
     """Names of the networks, two or more, such as linear resnet20; etude models lists all."""
     drops: lab.DropOptions = lab.DropOptions()

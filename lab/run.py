@@ -230,19 +230,26 @@ def open_run(experiment: str, config: C, presets: Mapping[str, C] | None = None)
                 display.note("setting up …")
                 for note in sources["train"].notes if sources else ():
                     run.note(note)
-            try:
+            with _ends_in_words(folder):
                 yield run
-            except KeyboardInterrupt as error:
-                if isinstance(error, Stopped):
-                    raise
-                raise KeyboardInterrupt(_kept(folder)) from None
-            except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                if isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" not in str(error).lower():
-                    raise
-                raise InputError(
-                    f"This needs more memory than there is ({(str(error) or 'of the host').splitlines()[0]}). "
-                    "Give a smaller network, batch, image size or population."
-                ) from error
+
+
+@contextmanager
+def _ends_in_words(folder: Path) -> Iterator[None]:
+    """An interrupt in the block says what the folder keeps; a lack of memory becomes an InputError."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(error, Stopped):
+            raise
+        raise KeyboardInterrupt(_kept(folder)) from None
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "out of memory" not in str(error).lower():
+            raise
+        raise InputError(
+            f"This needs more memory than there is ({(str(error) or 'of the host').splitlines()[0]}). "
+            "Give a smaller network, batch, image size or population."
+        ) from error
 
 
 def _one_component(name: str) -> str:

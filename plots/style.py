@@ -85,10 +85,11 @@ def of_seeds(number: int, statistic: str) -> str:
     return f"{statistic} of {number} seeds" if number > 1 else "one seed"
 
 
-def legend(fig: Figure, *panels: Axes, title: str | None = None) -> None:
-    """One legend to the right of all axes, with each label of the panels once."""
+def legend(fig: Figure, *panels: Axes, title: str | None = None, below: bool = False) -> None:
+    """One legend to the right of all axes, or below them, with each label of the panels once."""
     known = {label: of for axes in panels for of, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    fig.legend(list(known.values()), list(known), loc="outside right upper", title=title, alignment="left")
+    loc = "outside lower center" if below else "outside right upper"
+    fig.legend(list(known.values()), list(known), loc=loc, title=title, alignment="left")
 
 
 def whole(axis: XAxis | YAxis) -> None:

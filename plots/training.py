@@ -72,9 +72,7 @@ def compared_curves(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarr
                 axes.plot(epochs, shown, **line(number, len(epochs)), label=f" {names[number]}")
             axes.set(xlabel="epoch", ylabel=labels[measure])
             whole(axes.xaxis)
-        known = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-        named = {label: line for line, label in known}
-        fig.legend(named.values(), named.keys(), loc="outside lower center")
+        legend(fig, *panels, below=True)
     return fig
 
 

@@ -101,7 +101,7 @@ def assign_cells(
     owners, own = _claim_in_turn(jnp.lexsort((areas, waits)), valid, len(centers), cost)
     if not radius:
         return Assignment(owners, own)
-    strides = np.array([level.stride for level in levels], np.float32)[numbers]
+    strides = dense.cell_strides(levels)
 
     def claims(box, middle, level, is_object):
         near = jnp.abs(centers - middle).max(-1) <= radius * strides

@@ -1,4 +1,4 @@
-"""Checks of augmentations before anything compiles: shapes of images and batches, ranges of strengths.
+"""Checks of augmentations before anything compiles: shapes of images and batches, ranges of strengths; and the keys.
 
 A traced strength has no value yet, so it is trusted.
 """
@@ -38,6 +38,12 @@ def require_batch(function: str, batch: Batch) -> None:
         raise InputError(
             f"{function} wants one index per image, [{images.shape[0]}], got indices of shape {list(indices.shape)}."
         )
+
+
+def example_keys(function: str, key: jax.Array, batch: Batch) -> jax.Array:
+    """A key for each example, a function of the key and of the example's index alone; checks the batch first."""
+    require_batch(function, batch)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
 
 
 def require_between(function: str, low: float, high: float, **strengths: Scalar) -> None:

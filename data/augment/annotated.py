@@ -21,9 +21,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ... import losses
 from ...errors import InputError
 from . import geometry
-from ._check import Batch, Scalar, is_traced, require_batch, require_between, require_image
+from ._check import Batch, Scalar, example_keys, is_traced, require_between, require_image
 
 Example = Mapping[str, Any]
 Change = Callable[[jax.Array, Example], dict[str, Any]]
@@ -103,36 +104,29 @@ def random_elastic(key: jax.Array, example: Example, *, std: Scalar, points: int
     field = jax.image.resize(coarse, (height, width, 2), "cubic")
     row = jnp.arange(height)[:, None] + field[..., 0]
     column = jnp.arange(width) + field[..., 1]
-    changed = {**example, "image": geometry.look_up_image(example["image"], row, column)}
-    if "semantic" in example:
-        changed["semantic"] = geometry.look_up_mask(example["semantic"], row, column, fill=-1)
-    if "masks" in example:
-        masks = _per_mask(lambda mask: geometry.look_up_mask(mask, row, column, fill=0), example["masks"])
-        share = masks.sum((1, 2)) / jnp.maximum(example["masks"].sum((1, 2)), 1)
-        changed |= {"masks": masks, "boxes": mask_boxes(masks)}
-        changed = _keep(changed, share)
+    changed = _moved(
+        example,
+        lambda image: geometry.look_up_image(image, row, column),
+        lambda mask, fill: geometry.look_up_mask(mask, row, column, fill=fill),
+    )
     return {name: changed[name] for name in example}
 
 
 def affine(example: Example, matrix: jax.Array) -> dict[str, Any]:
     """Moves an example by a matrix [3, 3] of `geometry`, from the image to the result."""
-    image = example["image"]
-    changed = {**example, "image": geometry.affine_image(image, matrix)}
-    growth = jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
-    share = None
-    if "semantic" in example:
-        changed["semantic"] = geometry.affine_mask(example["semantic"], matrix, fill=-1)
-    if "boxes" in example:
-        changed["boxes"] = geometry.affine_boxes(example["boxes"], matrix, image.shape)
-        whole = _area(geometry.affine_boxes(example["boxes"], matrix, image.shape, cut=False))
-        share = jnp.where(whole > 0, _area(changed["boxes"]) / jnp.maximum(whole, 1e-6), 0)
-    if "masks" in example:
-        changed["masks"] = _per_mask(lambda mask: geometry.affine_mask(mask, matrix, fill=0), example["masks"])
-        expected = growth * example["masks"].sum((1, 2), dtype=jnp.float32)
-        share = changed["masks"].sum((1, 2), dtype=jnp.float32) / jnp.maximum(expected, 1e-6)
-        changed["boxes"] = mask_boxes(changed["masks"])
-    if share is not None:
-        changed = _keep(changed, share)
+    changed = _moved(
+        example,
+        lambda image: geometry.affine_image(image, matrix),
+        lambda mask, fill: geometry.affine_mask(mask, matrix, fill=fill),
+        growth=jnp.abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]),
+    )
+    if "boxes" in example and "masks" not in example:
+        boxes, whole = (
+            geometry.affine_boxes(example["boxes"], matrix, example["image"].shape, cut=cut) for cut in (True, False)
+        )
+        area = losses.box_area(whole)
+        share = jnp.where(area > 0, losses.box_area(boxes) / jnp.maximum(area, 1e-6), 0)
+        changed = _kept({**changed, "boxes": boxes}, share)
     return {name: changed[name] for name in example}
 
 
@@ -168,8 +162,7 @@ def per_example(change: Change) -> Callable[[jax.Array, Batch], dict[str, jax.Ar
     """
 
     def changed(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        require_batch("per_example", batch)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+        keys = example_keys("per_example", key, batch)
         parts = {name: batch[name] for name in PARTS if name in batch}
         return {**batch, **jax.vmap(change)(keys, parts)}
 
@@ -189,9 +182,8 @@ def mosaic(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     Raises: InputError for images of another rank, or if there is not one index per image.
     Source: Bochkovskiy et al. 2020, section 3.3.
     """
-    require_batch("mosaic", batch)
+    keys = example_keys("mosaic", key, batch)
     _, height, width, _ = batch["image"].shape
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
     x, y = jax.vmap(lambda key: jax.random.uniform(key, (2,), minval=0.25, maxval=0.75))(keys).T
     x, y = jnp.round(x * width), jnp.round(y * height)  # whole pixels, so that nothing is interpolated
     parts = {name: batch[name] for name in PARTS if name in batch}
@@ -221,22 +213,39 @@ def mosaic(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     return {**batch, **made}
 
 
-def _per_mask(move: Callable[[jax.Array], jax.Array], masks: jax.Array) -> jax.Array:
-    """Moves masks [objects, height, width] with one look-up of places for all."""
-    return jnp.moveaxis(move(jnp.moveaxis(masks, 0, -1)), -1, 0)
+def _moved(
+    example: Example,
+    move_image: Callable[[jax.Array], jax.Array],
+    move_mask: Callable[[jax.Array, int], jax.Array],
+    growth: Scalar = 1.0,
+) -> dict[str, Any]:
+    """Moves all but boxes without masks.
+
+    Args:
+      example: An annotated example.
+      move_image: image -> image.
+      move_mask: (mask [height, width, ...], class of what comes into view) -> mask.
+      growth: Factor by which areas grow.
+    """
+    changed = {**example, "image": move_image(example["image"])}
+    if "semantic" in example:
+        changed["semantic"] = move_mask(example["semantic"], -1)
+    if "masks" not in example:
+        return changed
+    # One look-up of places for the masks of all objects.
+    masks = jnp.moveaxis(move_mask(jnp.moveaxis(example["masks"], 0, -1), 0), -1, 0)
+    expected = growth * example["masks"].sum((1, 2), dtype=jnp.float32)
+    share = masks.sum((1, 2), dtype=jnp.float32) / jnp.maximum(expected, 1e-6)
+    return _kept({**changed, "masks": masks, "boxes": mask_boxes(masks)}, share)
 
 
-def _keep(example: dict[str, Any], share: jax.Array) -> dict[str, Any]:
-    """Drops the objects of which less than LEAST_VISIBLE is left: share [objects]."""
-    kept = share >= LEAST_VISIBLE
+def _kept(example: Example, share: jax.Array) -> dict[str, Any]:
+    """An example without the objects of which less than LEAST_VISIBLE is left: share [objects]."""
+    kept, changed = share >= LEAST_VISIBLE, dict(example)
     if "labels" in example:
         kept &= example["labels"] >= 0
-        example["labels"] = jnp.where(kept, example["labels"], -1)
-    example["boxes"] = jnp.where(kept[:, None], example["boxes"], 0)
+        changed["labels"] = jnp.where(kept, example["labels"], -1)
+    changed["boxes"] = jnp.where(kept[:, None], example["boxes"], 0)
     if "masks" in example:
-        example["masks"] = jnp.where(kept[:, None, None], example["masks"], 0)
-    return example
-
-
-def _area(boxes: jax.Array) -> jax.Array:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        changed["masks"] = jnp.where(kept[:, None, None], example["masks"], 0)
+    return changed

@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from ...errors import InputError
 from . import color, geometry
-from ._check import Batch, Scalar, is_traced, require_batch, require_between, require_image
+from ._check import Batch, Scalar, example_keys, is_traced, require_between, require_image
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -264,8 +264,7 @@ def per_example(augmentation: Augmentation) -> Callable[[jax.Array, Batch], dict
     """
 
     def augmented(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        require_batch("per_example", batch)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+        keys = example_keys("per_example", key, batch)
         return {**batch, "image": jax.vmap(augmentation)(keys, batch["image"])}
 
     return augmented

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Activation, Conv, Dropout, max_pool, precision
+from ..layers import Activation, Conv, Dropout, check_images, max_pool, precision
 
 
 class MLP(nn.Module):
@@ -84,8 +84,7 @@ class ConvNet(nn.Module):
 
         Raises: InputError if x is not of rank 4.
         """
-        if x.ndim != 4:
-            raise InputError(f"ConvNet needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         x = x.astype(self.dtype)
         for i, width in enumerate(self.features):
             conv = Conv(width, 3, use_bias=True, **precision(self), name=f"conv{i + 1}")

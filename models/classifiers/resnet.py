@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Conv, Dropout, batch_norm, check_positive, precision
+from ..layers import Conv, Dropout, batch_norm, check_images, check_positive, precision
 from .resnet_blocks import (
     PROJECTIONS,
     BasicBlock,
@@ -84,8 +84,7 @@ class ResNet(nn.Module):
           exist, or drop_path is outside [0, 1].
         """
         check_positive(self, "num_classes", "stage_sizes", "width")
-        if x.ndim != 4:
-            raise InputError(f"ResNet needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         if self.deep_stem and not self.imagenet_stem:
             raise InputError("deep_stem is a kind of imagenet_stem, which is off.")
         if self.shortcut not in ("pad", *PROJECTIONS):

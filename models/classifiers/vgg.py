@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Conv, batch_norm, precision
+from ..layers import Conv, batch_norm, check_images, precision
 from .alexnet import Head, max_pool
 
 
@@ -52,8 +52,7 @@ class VGG(nn.Module):
 
         Raises: InputError if x is not of rank 4.
         """
-        if x.ndim != 4:
-            raise InputError(f"VGG needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         return self.classify(self.pyramid(x, train)[-1], train)
 
     def pyramid(self, x: jax.Array, train: bool) -> list[jax.Array]:

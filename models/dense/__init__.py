@@ -3,7 +3,7 @@
 from .convolutional import convolutional_kernels, convolutionalized
 from .decoding import Candidates, assemble_masks, crop_to_boxes, decode, mask_logits
 from .fcn import FCN, FCNResNet, with_classifier
-from .grid import Level, anchor_boxes, cell_centers, cell_levels, grid_levels
+from .grid import Level, anchor_boxes, cell_centers, cell_levels, cell_strides, grid_levels
 from .grid_detector import GridDetector, GridOutputs, cell_boxes
 from .letterbox import Letterbox, letterbox, letterbox_of
 from .segnet import SegNet
@@ -33,6 +33,7 @@ __all__ = [
     "cell_boxes",
     "cell_centers",
     "cell_levels",
+    "cell_strides",
     "center_crop",
     "convolutional_kernels",
     "convolutionalized",

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..classifiers import BottleneckBlock
 from ..layers import (
     Conv,
@@ -24,6 +24,7 @@ from ..layers import (
     Dropout,
     batch_norm,
     bilinear_kernel,
+    check_images,
     check_positive,
     precision,
     upscale_bilinear,
@@ -78,8 +79,7 @@ class FCN(nn.Module):
         if self.stride not in STRIDES or (self.stride < 32 and not row.skips):
             valid = ", ".join(map(str, STRIDES)) if row.skips else "32 alone, as its grids do not lie on each other"
             raise InputError(f"stride is {self.stride}; valid for the trunk {self.trunk} are: {valid}.")
-        if x.ndim != 4:
-            raise InputError(f"FCN needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         _, height, width, _ = x.shape
         m = row.margin
         x = jnp.pad(x, ((0, 0), (m, m + -height % 32), (m, m + -width % 32), (0, 0)))
@@ -143,7 +143,7 @@ def with_classifier(variables: Mapping[str, Any], classifier: Mapping[str, Any])
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (dict(variables), result)]
     if missing or shapes[0] != shapes[1]:
         wrong = sorted(missing) or [name for name in taken if shapes[0]["params"][name] != shapes[1]["params"][name]]
-        raise InputError(f"The classifier does not have the layers of this FCN: {', '.join(wrong)} differs.")
+        raise InputError(f"The classifier does not have the layers of this FCN: {listed(wrong)} differs.")
     return result
 
 
@@ -182,8 +182,7 @@ class FCNResNet(nn.Module):
         Raises: InputError if x is not of rank 4, or a size is not positive.
         """
         check_positive(self, "num_classes", "stage_sizes", "width")
-        if x.ndim != 4:
-            raise InputError(f"FCNResNet needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         shape = x.shape[1], x.shape[2]
         trunk = ResNetTrunk(
             block=BottleneckBlock,

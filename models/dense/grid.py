@@ -66,6 +66,11 @@ def cell_levels(levels: Sequence[Level]) -> np.ndarray:
     return np.repeat(np.arange(len(levels), dtype=np.int32), [level.height * level.width for level in levels])
 
 
+def cell_strides(levels: Sequence[Level]) -> np.ndarray:
+    """The side of each cell in pixels, [cells] float32."""
+    return np.array([level.stride for level in levels], np.float32)[cell_levels(levels)]
+
+
 def anchor_boxes(
     levels: Sequence[Level],
     *,
@@ -89,7 +94,6 @@ def anchor_boxes(
     if min(*scales, *ratios, 1) <= 0:
         raise InputError(f"scales are {tuple(scales)} and ratios {tuple(ratios)}; all must be positive.")
     shapes = np.array([(scale / ratio**0.5, scale * ratio**0.5) for scale in scales for ratio in ratios])
-    strides = np.array([level.stride for level in levels])[cell_levels(levels)]
-    half = shapes * strides[:, None, None] / 2  # [cells, shapes, (x, y)]
+    half = shapes * cell_strides(levels)[:, None, None] / 2  # [cells, shapes, (x, y)]
     centers = cell_centers(levels)[:, None]
     return np.concatenate([centers - half, centers + half], -1).reshape(-1, 4).astype(np.float32)

@@ -21,8 +21,19 @@ from jax.typing import DTypeLike
 
 from ...errors import InputError
 from ..classifiers import BasicBlock
-from ..layers import Conv, GroupNorm, Precise, batch_norm, check_positive, precision, upscale_bilinear, upscale_nearest
-from .grid import Level, cell_centers, cell_levels, grid_levels
+from ..layers import (
+    LECUN,
+    Conv,
+    GroupNorm,
+    Precise,
+    batch_norm,
+    check_images,
+    check_positive,
+    precision,
+    upscale_bilinear,
+    upscale_nearest,
+)
+from .grid import Level, cell_centers, cell_strides, grid_levels
 
 
 class GridOutputs(NamedTuple):
@@ -118,8 +129,7 @@ class GridDetector(nn.Module):
 
     def _check(self, x: jax.Array) -> None:
         check_positive(self, "num_classes", "widths", "levels", "channels")
-        if x.ndim != 4:
-            raise InputError(f"GridDetector needs images [batch, height, width, channel]; it was given {x.shape}.")
+        check_images(self, x)
         if self.levels > len(self.widths):
             raise InputError(f"levels is {self.levels}; the {len(self.widths)} stages of widths allow no more of them.")
         if min(self.head_depth, self.num_prototypes, self.num_semantic) < 0 or self.reach <= 0:
@@ -228,7 +238,7 @@ def cell_boxes(places: jax.Array, levels: Sequence[Level], reach: float) -> jax.
       reach: same as in `GridDetector`.
     Returns: [batch, cells, 4] float32: (x0, y0, x1, y1) in pixels; x0 < x1 and y0 < y1.
     """
-    strides = np.array([level.stride for level in levels], np.float32)[cell_levels(levels)][:, None]
+    strides = cell_strides(levels)[:, None]
     center = cell_centers(levels) + strides * reach * jnp.tanh(places[..., :2])
     sides = SIDE * strides * jnp.exp(jnp.clip(places[..., 2:], -np.log(LARGEST), np.log(LARGEST)))
     height, width = jnp.split(sides, 2, -1)
@@ -236,6 +246,5 @@ def cell_boxes(places: jax.Array, levels: Sequence[Level], reach: float) -> jax.
     return jnp.concatenate([center - half, center + half], -1)
 
 
-LECUN = nn.initializers.lecun_normal()
 SIDE = 4.0  # of a box at the beginning, in cells, as RetinaNet's anchors have it
 LARGEST = 64.0  # factor by which a side can grow or shrink, so that no answer overflows or vanishes

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Conv, batch_norm, check_positive, max_pool_with_places, max_unpool, precision
+from ..layers import LECUN, Conv, batch_norm, check_positive, max_pool_with_places, max_unpool, precision
 
 
 class SegNet(nn.Module):
@@ -68,6 +68,3 @@ class SegNet(nn.Module):
     def _convolution(self, x: jax.Array, width: int, stage: str, number: int, train: bool) -> jax.Array:
         x = Conv(width, 3, use_bias=True, **precision(self), name=f"{stage}_conv{number}")(x)
         return nn.relu(batch_norm(self, train, name=f"{stage}_bn{number}")(x))
-
-
-LECUN = nn.initializers.lecun_normal()

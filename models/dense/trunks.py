@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..classifiers import VGG, AlexNet, BottleneckBlock, ResNet, resnet, vgg
 
 
@@ -121,5 +121,5 @@ def trunk_named(name: str) -> Trunk:
     Raises: InputError for a name that there is not.
     """
     if name not in TRUNKS:
-        raise InputError(f"There is no trunk {name!r}. Valid are: {', '.join(TRUNKS)}.")
+        raise InputError(f"There is no trunk {name!r}. Valid are: {listed(TRUNKS)}.")
     return TRUNKS[name]

@@ -15,7 +15,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import HE_FAN_OUT, Conv, ConvTranspose, Dropout, batch_norm, check_positive, max_pool, precision
+from ..layers import (
+    HE_FAN_OUT,
+    LECUN,
+    Conv,
+    ConvTranspose,
+    Dropout,
+    batch_norm,
+    check_images,
+    check_positive,
+    max_pool,
+    precision,
+)
 
 PADDINGS = ("SAME", "VALID")
 
@@ -59,8 +70,7 @@ class UNet(nn.Module):
         """
         check_positive(self, "num_classes", "width")
         _check_fields(self.depth, self.padding)
-        if x.ndim != 4:
-            raise InputError(f"UNet needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         for name, size in zip(("height", "width"), x.shape[1:3], strict=True):
             output_size(size, self.depth, self.padding, name)
         x, skips = x.astype(self.dtype), []
@@ -95,9 +105,6 @@ class UNet(nn.Module):
                 x = batch_norm(self, train, name=f"{name}_bn{i}")(x)
             x = nn.relu(x)
         return x
-
-
-LECUN = nn.initializers.lecun_normal()
 
 
 def output_size(size: int, depth: int = 4, padding: str = "SAME", name: str = "size") -> int:

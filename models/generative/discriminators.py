@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Conv, average_pool, batch_norm, leaky_relu, precision
+from ..layers import Conv, average_pool, batch_norm, check_images, leaky_relu, precision
 from .gan_layers import BRANCH, GLOROT, NORMAL_002, check_labels, conv_layer, count_halvings
 
 NORMS = ("batch", "layer", "spectral", "none")
@@ -47,8 +47,7 @@ class Discriminator(nn.Module):
 
     def check(self, x: jax.Array, labels: jax.Array | None) -> None:
         name = type(self).__name__
-        if x.ndim != 4:
-            raise InputError(f"{name} needs images [batch, height, width, channel]; it was given shape {x.shape}.")
+        check_images(self, x)
         if self.norm not in NORMS:
             raise InputError(f"The norm of {name} is {self.norm!r}; valid are: {', '.join(NORMS)}.")
         check_labels(self, labels, len(x))

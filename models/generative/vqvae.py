@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ...errors import InputError
-from ..layers import Conv, precision, upscale_nearest
+from ..layers import LECUN, Conv, precision, upscale_nearest
 from .codebooks import AveragedCodebook, Quantized, TrainedCodebook, quantize
 
 # Without normalization activations keep their size by He's rule before ReLU, and by LeCun's where none follows.
-HE_FAN_IN, LECUN = nn.initializers.he_normal(), nn.initializers.lecun_normal()
+HE_FAN_IN = nn.initializers.he_normal()
 
 
 class ResidualBlock(nn.Module):

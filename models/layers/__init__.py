@@ -5,8 +5,8 @@ Each function takes arrays and returns arrays; each module holds the parameters 
 
 from .activations import ACTIVATIONS, Activation, gelu, gelu_tanh, get_activation, leaky_relu, swish
 from .attention import GLOROT, MultiHeadAttention, attention, cudnn_takes
-from .checks import check_positive
-from .convolution import HE_FAN_OUT, Conv, conv
+from .checks import check_images, check_positive
+from .convolution import HE_FAN_OUT, LECUN, Conv, conv
 from .cpu_convolution import CONV, lax_conv
 from .dropout import Dropout, dropout, stochastic_depth
 from .local import LocallyConnected, conv1d, convolutionalize, dense_matrix_of, local_grid, locally_connected
@@ -32,6 +32,7 @@ __all__ = [
     "CONV",
     "GLOROT",
     "HE_FAN_OUT",
+    "LECUN",
     "Activation",
     "Conditioning",
     "Conv",
@@ -48,6 +49,7 @@ __all__ = [
     "batch_norm",
     "bed_of_nails",
     "bilinear_kernel",
+    "check_images",
     "check_positive",
     "conv",
     "conv1d",

@@ -73,6 +73,8 @@ def conv(
 
 # Variance 2 / fan-out keeps the size of gradients through ReLU layers (He et al. 2015, section 2.2).
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Variance 1 / fan-in keeps the size of activations where no ReLU follows.
+LECUN = nn.initializers.lecun_normal()
 
 
 class Conv(nn.Module):

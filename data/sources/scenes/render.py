@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ....errors import InputError
+from ...augment import annotated
 from .poses import Poses
 from .sprites import DRAWN, LEVELS, SIDE, Sprites
 from .stuff import background
@@ -67,7 +68,7 @@ def scene(
     semantic = jnp.where(masks.any(0), (masks * labels[:, None, None]).sum(0), num_kinds + stuff)
     return {
         "image": jnp.round(jnp.moveaxis(colors, 0, -1)).astype(jnp.uint8),
-        "boxes": _around(masks),
+        "boxes": annotated.mask_boxes(masks),
         "labels": labels,
         "crowd": jnp.zeros(max_objects, bool),
         "masks": masks.astype(jnp.uint8),
@@ -145,18 +146,6 @@ def _uncovered(opaque: jax.Array) -> jax.Array:
     later = jnp.triu(jnp.ones((len(opaque), len(opaque))), 1)
     covered = jnp.einsum("nm,mhw->nhw", later, opaque.astype(jnp.float32)) > 0
     return opaque & ~covered
-
-
-def _around(masks: jax.Array) -> jax.Array:
-    """The smallest box around each mask, float32 [N, 4]; zeros around an empty one."""
-
-    def ends(line: jax.Array) -> tuple[jax.Array, jax.Array]:
-        length = line.shape[1]
-        return jnp.argmax(line, axis=1), length - jnp.argmax(line[:, ::-1], axis=1)
-
-    (left, right), (top, bottom) = ends(masks.any(1)), ends(masks.any(2))
-    boxes = jnp.stack([left, top, right, bottom], axis=1)
-    return jnp.where(masks.any((1, 2))[:, None], boxes, 0).astype(jnp.float32)
 
 
 def _between(ends: ArrayLike | tuple[float, float], part: jax.Array) -> jax.Array:
