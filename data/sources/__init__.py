@@ -1,6 +1,7 @@
 """Where examples come from: the type `Source`, the data sets that `load` knows by name, and how they are prepared."""
 
 from . import prepare
+from .annotated import export_coco
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
@@ -12,6 +13,7 @@ __all__ = [
     "Records",
     "Source",
     "decode",
+    "export_coco",
     "image_spec",
     "labels",
     "load",

@@ -40,7 +40,8 @@ def load(
       data_dir: Folder of prepared TensorFlow data sets; by default the one that tfds uses (TFDS_DATA_DIR, or
         ~/tensorflow_datasets). Other kinds do not use it.
       image_size: Resizes the shorter side of every image to this many pixels and crops the center to a square. Needed
-        for sets whose images differ in size. At most MOST_PIXELS_PER_SIDE.
+        for sets whose images differ in size. At most MOST_PIXELS_PER_SIDE. Images with boxes or masks are fitted into
+        the square as a whole, with a border.
       memory: Folder in which a folder of images remembers which of its files were checked. Other kinds need no check.
       report: Called with (files checked, all files) while the files of a folder of images are checked.
     Returns: The split; its images are uint8 [height, width, channel], its labels int32.
@@ -69,8 +70,8 @@ def load(
 def names() -> Mapping[str, str]:
     """Every form of name that `load` takes -> one line that describes it.
 
-    >>> list(names())
-    ['digits', 'scenes[:<size>[/<kinds>]]', 'tfds:<name>[/config][:version]', 'folder:<path>']
+    >>> list(names())[:3]
+    ['digits', 'scenes[:<size>[/<kinds>]]', 'tfds:<name>[/config][:version]']
     """
     return {kind.form: kind.line for kind in _KINDS.values()}
 
@@ -127,9 +128,26 @@ def _tfds(asked: _Asked) -> Source:
 
 def _folder(asked: _Asked) -> Source:
     from . import folder
+    from .annotated import masks
 
-    path = Path(asked.name).expanduser()  # no shell expands the ~ of folder:~/photos
-    return folder.load(path, asked.split, image_size=asked.image_size, memory=asked.memory, report=asked.report)
+    kind = masks if masks.is_one(_path(asked)) else folder
+    return kind.load(_path(asked), asked.split, image_size=asked.image_size, memory=asked.memory, report=asked.report)
+
+
+def _coco(asked: _Asked) -> Source:
+    from .annotated import coco
+
+    return coco.load(_path(asked), asked.split, image_size=asked.image_size, memory=asked.memory, report=asked.report)
+
+
+def _voc(asked: _Asked) -> Source:
+    from .annotated import voc
+
+    return voc.load(_path(asked), asked.split, image_size=asked.image_size, memory=asked.memory, report=asked.report)
+
+
+def _path(asked: _Asked) -> Path:
+    return Path(asked.name).expanduser()  # no shell expands the ~ of folder:~/photos
 
 
 _KINDS = {
@@ -148,8 +166,20 @@ _KINDS = {
     ),
     "folder": _Kind(
         "folder:<path>",
-        "images in <path>/<class>/, or in <path>/train/<class>/ with val/ and test/ beside it",
+        "images in <path>/<class>/, or <path>/train/<class>/ with val/ and test/; or <path>/images/ and <path>/masks/",
         _Takes.A_NAME,
         _folder,
+    ),
+    "coco": _Kind(
+        "coco:<annotations.json>",
+        "boxes and masks in COCO's format, with the images beside the file or in images/",
+        _Takes.A_NAME,
+        _coco,
+    ),
+    "voc": _Kind(
+        "voc:<path>",
+        "boxes in Pascal VOC's format: <path>/Annotations/, JPEGImages/ and ImageSets/Main/",
+        _Takes.A_NAME,
+        _voc,
     ),
 }

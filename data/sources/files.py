@@ -53,6 +53,8 @@ class Checked(NamedTuple):
     channels: int
     content: str
     """Size in bytes, and a digest where the content was read: two files that differ in it are not the same."""
+    values: tuple[int, ...] = ()
+    """Of a mask, the values that occur, as `pixels.read_mask` has them; else empty."""
 
 
 def find(folder: Path) -> tuple[list[Path], dict[str, list[Path]], Counter[str]]:
@@ -74,7 +76,12 @@ def find(folder: Path) -> tuple[list[Path], dict[str, list[Path]], Counter[str]]
 
 
 def check_files(
-    root: Path, found: Sequence[Found], *, memory: Path | None = None, report: Report = NO_PROGRESS
+    root: Path,
+    found: Sequence[Found],
+    *,
+    memory: Path | None = None,
+    report: Report = NO_PROGRESS,
+    check_one: Callable[[Path, int, bool], Checked] | None = None,
 ) -> dict[str, Checked]:
     """Checks that files are images that can be read, in threads.
 
@@ -83,6 +90,8 @@ def check_files(
       found: the files.
       memory: folder that remembers what was checked, by size and time of change; None remembers nothing.
       report: shows progress.
+      check_one: (file, its size in bytes, whether to decode it) -> what was found, or InputError; by default, the check
+        that a file is an image.
     Returns: name -> what was found.
     Raises: InputError that names the files that can't be read, at most three of them, and the number of all.
     """
@@ -96,7 +105,7 @@ def check_files(
 
     def check(each: Found) -> Checked | InputError:
         try:
-            return _check(each.path, stats[each.name].st_size, decode)
+            return (check_one or _check)(each.path, stats[each.name].st_size, decode)
         except InputError as error:
             return error
 
@@ -195,7 +204,9 @@ def _recall(file: Path) -> Mapping[str, list]:
     """What was remembered; nothing if there is no such file or it is damaged, and all files are checked again."""
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
-        return known if all(len(mark) == 3 and len(each) == 4 for mark, each in known.values()) else {}
+        return (
+            known if all(len(mark) == 3 and len(each) == len(Checked._fields) for mark, each in known.values()) else {}
+        )
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 

@@ -19,14 +19,7 @@ from .files import NO_PROGRESS, Checked, Found, Report, check_files, find, shown
 from .images import image_spec
 from .pixels import another_size, decode
 from .source import Source
-from .splits import assign_names
-
-# Names of a split's folder, in any case.
-_SPLIT_OF = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "eval"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+from .splits import SPLIT_OF, assign_names
 
 
 def load(
@@ -126,7 +119,7 @@ def _split_folders(path: Path, by_folder: Mapping[str, list[Path]]) -> dict[str,
 
     A class holds images, perhaps some in folders of its own; a split holds class folders.
     """
-    named = {folder: _SPLIT_OF[folder.lower()] for folder in by_folder if folder.lower() in _SPLIT_OF}
+    named = {folder: SPLIT_OF[folder.lower()] for folder in by_folder if folder.lower() in SPLIT_OF}
     others = sorted(folder for folder, files in by_folder.items() if files and folder not in named)
     if not named:
         return {}

@@ -10,18 +10,20 @@ from __future__ import annotations
 import stat
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ...errors import InputError, MissingFile
 
+IntOrArray = TypeVar("IntOrArray", int, np.ndarray)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's name
 CHANNELS = tuple(_MODES)
 
 # Formats that are pixels alone. Pillow would run other programs for some of the rest (EPS), whatever the suffix says.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_LOSSLESS = ("BMP", "GIF", "PNG", "PPM", "TIFF")
 _GRAY = ("1", "L", "LA", "La")
 _TURNS = {  # EXIF orientation -> what turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,6 +90,48 @@ def read_shape(file: Path | BytesIO, *, name: str | None = None) -> Shape:
         if width != height and image.format != "TIFF" and _orientation(image) >= 5:
             width, height = height, width
         return Shape(height, width, 1 if gray else 3)
+
+
+def read_mask(file: Path | BytesIO, *, name: str) -> np.ndarray:
+    """One mask, whose pixels are numbers or colors of classes: nothing is scaled or converted.
+
+    Args:
+      file: path or bytes of a mask without loss: BMP, GIF, PNG, PPM or TIFF.
+      name: what messages call it.
+    Returns: int32 [height, width]. A palette image has its indices, one of 1, 8 or 16 bits its values, and one of RGB
+      `color_value`s, unless it is gray throughout, when it has the gray values. 65535 of 16 bits becomes −1.
+    Raises: InputError for a file that can't be read, one with loss (JPEG, WebP), with transparent pixels, or with 32
+      bits or floating point a pixel.
+    """
+    with _opened(file, name) as image:
+        if image.format not in _LOSSLESS:
+            raise InputError(f"{name} is a {image.format}; a mask must be in a format without loss, such as PNG.")
+        try:
+            image.load()
+            if image.mode in ("LA", "RGBA", "PA") and np.asarray(image.getchannel("A")).min() == 255:
+                image = image.convert({"LA": "L", "RGBA": "RGB", "PA": "P"}[image.mode])
+            values, mode = np.asarray(image).astype(np.int32), image.mode
+        except Exception as error:
+            raise _unreadable(name, error) from error
+        if _sixteen_bits(image) == 16:
+            return np.where(values == 2**16 - 1, -1, values)
+        if mode == "RGB":
+            gray = (values == values[..., :1]).all()
+            return values[..., 0] if gray else color_value(*np.moveaxis(values, -1, 0))
+        if mode not in ("1", "L", "P"):
+            raise InputError(
+                f"{name} has pixels of Pillow's mode {mode}; a mask has a palette, 1, 8 or 16 bits, or opaque RGB."
+            )
+        return values
+
+
+def color_value(red: IntOrArray, green: IntOrArray, blue: IntOrArray) -> IntOrArray:
+    """The value of a mask's pixel of this color, each of 0 … 255. No value of 16 bits is as large.
+
+    >>> hex(color_value(1, 2, 3))
+    '0x1010203'
+    """
+    return 2**24 + 2**16 * red + 2**8 * green + blue
 
 
 def decode(file: Path | BytesIO, shape: tuple[int, int, int], *, name: str, image_size: int | None) -> np.ndarray:

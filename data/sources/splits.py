@@ -17,6 +17,12 @@ from ...errors import InputError, listed
 from ..order import permutation
 
 SPLITS = ("train", "validation", "test")
+SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Name of a split's folder, in any case -> split."""
 VALIDATION, TEST = 0.1, 0.1  # fractions carved where a set has no such split
 
 # The key of the fixed permutation. Changing it changes every result ever reported.

@@ -6,7 +6,7 @@ Splits share no seed and no pose: `poses` says which rotations and sizes each ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -24,6 +24,7 @@ LENGTHS = {"train": 8192, "validation": 1024, "test": 1024}
 _DEFAULT_SIZE, _DEFAULT_KINDS = 64, 16
 _SEED = 0x5CE4E5  # changing it changes every result ever reported
 _AT_ONCE = 16  # scenes that one program renders
+_NUM_POSES = len(Poses.of("train").degrees)
 
 
 def load(name: str, split: str, *, image_size: int | None = None) -> Source:
@@ -106,8 +107,17 @@ class _Scenes:
 
     @property
     def element_spec(self) -> dict[str, jax.ShapeDtypeStruct]:
-        shaped = jax.eval_shape(_program(self.split, self.kinds, self.size, self.names), np.zeros(_AT_ONCE, np.uint32))
+        shaped = jax.eval_shape(self._program, np.zeros(_AT_ONCE, np.uint32))
         return {name: jax.ShapeDtypeStruct(each.shape[1:], each.dtype) for name, each in shaped.items()}
+
+    @property
+    def _program(self) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+        """Numbers of scenes [_AT_ONCE] -> arrays of these scenes."""
+        program, pictures = _program(self.kinds, self.size, self.names)
+        poses = Poses.of(self.split)
+        # As many for each split, so that one program serves all.
+        poses = Poses(*(np.tile(each, (_NUM_POSES // len(each), 1)) for each in poses))
+        return partial(program, pictures, poses, list(LENGTHS).index(self.split))
 
     def select(self, names: Sequence[str]) -> _Scenes:
         """The same scenes with some arrays alone: what is not asked for is not computed."""
@@ -120,7 +130,7 @@ class _Scenes:
         return next(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> Iterator[Mapping[str, np.ndarray]]:
-        program = _program(self.split, self.kinds, self.size, self.names)
+        program = self._program
         for start in range(0, len(indices), _AT_ONCE):
             chunk = np.array(indices[start : start + _AT_ONCE], np.uint32)
             padded = np.pad(chunk, (0, _AT_ONCE - len(chunk)), mode="edge")
@@ -130,16 +140,14 @@ class _Scenes:
 
 
 @cache
-def _program(split: str, kinds: tuple[str, ...], size: int, names: tuple[str, ...]):
-    """Compiled: numbers of scenes [_AT_ONCE] -> arrays of these scenes."""
-    pictures = jax.device_put(sprites(kinds))
+def _program(kinds: tuple[str, ...], size: int, names: tuple[str, ...]):
+    """(what renders scenes, compiled once for all splits; the pictures that it renders, on device)."""
 
     @jax.jit
-    def render(pictures, numbers):
-        of_split = jax.random.fold_in(jax.random.key(_SEED), list(LENGTHS).index(split))
+    def render(pictures, poses, number_of_split, numbers):
+        of_split = jax.random.fold_in(jax.random.key(_SEED), number_of_split)
         keys = jax.vmap(partial(jax.random.fold_in, of_split))(numbers)
-        draw = partial(scene, sprites=pictures, poses=Poses.of(split), size=size, max_objects=MAX_OBJECTS)
-        scenes = jax.vmap(lambda key: draw(key))(keys)
+        scenes = jax.vmap(lambda key: scene(key, pictures, poses, size=size, max_objects=MAX_OBJECTS))(keys)
         return {name: scenes[name] for name in names}
 
-    return partial(render, pictures)
+    return render, jax.device_put(sprites(kinds))

@@ -8,6 +8,20 @@ import pytest
 from etude.data.sources.prepare import IdxSplit
 from PIL import Image
 
+
+@pytest.fixture
+def real_data():
+    """(folder, where it is from) -> its path in a folder shared/data beside the repository; without it, skips."""
+
+    def real_data(name, source):
+        for parent in Path(__file__).resolve().parents:
+            if (parent / "shared" / "data" / name).is_dir():
+                return parent / "shared" / "data" / name
+        pytest.skip(f"needs the files of {source} in shared/data/{name} beside the repository")
+
+    return real_data
+
+
 COUNTS = {"train": 40, "test": 12}
 
 

@@ -120,7 +120,7 @@ def test_an_image_size_must_be_positive():
 
 def test_every_form_of_name_has_one_line():
     assert all(line and "\n" not in line for line in data.names().values())
-    assert [form.partition(":")[0] for form in data.names()] == ["digits", "scenes[", "tfds", "folder"]
+    assert [form.partition(":")[0] for form in data.names()] == ["digits", "scenes[", "tfds", "folder", "coco", "voc"]
 
 
 def test_importing_data_imports_no_reader():
