@@ -1,9 +1,9 @@
 """Where examples come from, in which order training sees them, and how they are augmented on device.
 
 `load` returns a `Source`: examples by index, nothing random. `epoch_order` and `stream` decide the order, which is a
-function of the seed and the epoch alone. `augment` changes images on device. Nothing here uses the network, except
-`prepare` for sets that only TensorFlow Datasets can make, and no reader of a kind of sets is imported before one
-needs it.
+function of the seed and the epoch alone. `augment` changes images on device, and `scenes` renders them there. Nothing
+here uses the network, except `prepare` for sets that only TensorFlow Datasets can make, and no reader of files is
+imported before one needs it.
 """
 
 from . import augment
@@ -26,6 +26,7 @@ from .sources import (
     prepare,
     read_image,
     require_images,
+    scenes,
     select,
     subset,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "read_image",
     "repeat_last",
     "require_images",
+    "scenes",
     "select",
     "stream",
     "subset",

@@ -1,7 +1,7 @@
 """Where examples come from: the type `Source`, the data sets that `load` knows by name, and how they are prepared."""
 
-from . import prepare
-from .annotated import export_coco
+from . import prepare, scenes
+from .annotated.coco_export import export_coco
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
@@ -22,6 +22,7 @@ __all__ = [
     "prepare",
     "read_image",
     "require_images",
+    "scenes",
     "select",
     "subset",
 ]

@@ -42,9 +42,12 @@ def load(
       image_size: Resizes the shorter side of every image to this many pixels and crops the center to a square. Needed
         for sets whose images differ in size. At most MOST_PIXELS_PER_SIDE. Images with boxes or masks are fitted into
         the square as a whole, with a border.
-      memory: Folder in which a folder of images remembers which of its files were checked. Other kinds need no check.
-      report: Called with (files checked, all files) while the files of a folder of images are checked.
-    Returns: The split; its images are uint8 [height, width, channel], its labels int32.
+      memory: Folder that remembers which files of users were checked. Sets that are no files of users need no check.
+      report: Called with (files checked, all files) while the files of a user are checked.
+    Returns: The split. Its images are uint8 [height, width, channel]. "label" is int32 []; where objects or pixels are
+      annotated, there are instead "boxes" float32 [N, 4] as (x0, y0, x1, y1) in pixels, "labels" int32 [N] (−1 where
+      there is no object), "crowd" bool [N], "masks" uint8 [N, height, width] and "semantic" int32 [height, width] (−1
+      where it is not known), as far as the set has them. N is the most objects that an image of any split has.
     Raises:
       ValueError: The name or split is unknown, the image size is missing or not positive, or the set is not one of
         labeled images.

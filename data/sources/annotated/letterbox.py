@@ -1,4 +1,7 @@
-"""Fits an image of any size into a square without changing its proportions, and moves boxes and masks along."""
+"""Fits images of any size into a square on the host, and moves boxes and masks along, as `models.dense.letterbox` does.
+
+The image is resized by Pillow, so that an example has its final shape before it is put on a device.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +10,50 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ....models import dense
+
 GRAY = 114  # of the border; the usual choice of single-stage detectors
 
 
-class Letterbox(NamedTuple):
+class Square(NamedTuple):
     """Where an image of some size goes."""
 
     side: int
     """Pixels per side of the square."""
-    height: int
-    """Pixels of the scaled image; the longer side is that of the square."""
-    width: int
-    top: int
-    """Pixels of the border above the image; the one below is as wide, or a pixel wider."""
-    left: int
+    place: dense.Letterbox
+    """From pixels of the image to those of the square."""
+    inner: tuple[int, int]
+    """Height and width of the image in the square, in pixels."""
 
     @staticmethod
-    def of(height: int, width: int, side: int) -> Letterbox:
+    def of(height: int, width: int, side: int) -> Square:
         """For an image of this size.
 
-        >>> Letterbox.of(480, 640, 256)
-        Letterbox(side=256, height=192, width=256, top=32, left=0)
+        >>> Square.of(480, 640, 256).inner
+        (192, 256)
         """
-        longest = max(height, width)
-        scaled_height, scaled_width = (max(1, round(length * side / longest)) for length in (height, width))
-        return Letterbox(side, scaled_height, scaled_width, (side - scaled_height) // 2, (side - scaled_width) // 2)
+        return Square(side, *dense.letterbox_of(height, width, side))
 
     def image(self, image: Image.Image) -> Image.Image:
         """The image, scaled with antialiasing, on gray."""
-        scaled = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
+        height, width = self.inner
+        scaled = image.resize((width, height), Image.Resampling.BILINEAR)
         square = Image.new(image.mode, (self.side, self.side), GRAY if image.mode == "L" else (GRAY,) * 3)
-        square.paste(scaled, (self.left, self.top))
+        square.paste(scaled, (int(self.place.left), int(self.place.top)))
         return square
 
     def mask(self, mask: np.ndarray, fill: int) -> np.ndarray:
         """A mask or map of classes [height, width], by the nearest pixel; the border is `fill`."""
-        rows = ((np.arange(self.height) + 0.5) * mask.shape[0] / self.height).astype(int)
-        columns = ((np.arange(self.width) + 0.5) * mask.shape[1] / self.width).astype(int)
+        rows, columns = (
+            ((np.arange(length) + 0.5) * of_mask / length).astype(int)
+            for length, of_mask in zip(self.inner, mask.shape, strict=True)
+        )
         square = np.full((self.side, self.side), fill, mask.dtype)
-        square[self.top : self.top + self.height, self.left : self.left + self.width] = mask[rows[:, None], columns]
+        top, left = int(self.place.top), int(self.place.left)
+        square[top : top + len(rows), left : left + len(columns)] = mask[rows[:, None], columns]
         return square
 
-    def boxes(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Boxes [n, 4] of an image of this size, in pixels of the square."""
-        x, y = self.width / width, self.height / height
-        return boxes * np.array([x, y, x, y]) + np.array([self.left, self.top, self.left, self.top])
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [n, 4] of the image, in pixels of the square."""
+        scale_x, scale_y, left, top = self.place
+        return boxes * np.array([scale_x, scale_y, scale_x, scale_y]) + np.array([left, top, left, top])
