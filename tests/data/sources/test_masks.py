@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from etude import data
+from etude.data.sources.annotated.letterbox import Square
 from etude.errors import InputError, MissingFile
 from PIL import Image
 
@@ -126,6 +127,16 @@ def test_images_are_fitted_with_void_around(write):
     wanted[1:5] = np.where(WANTED < 0, 0, WANTED).repeat(2, 0).repeat(2, 1)
     assert example["semantic"].tolist() == wanted.tolist()
     assert (example["image"][[0, 5]] == 114).all()
+
+
+@pytest.mark.parametrize("side", [3, 7, 8, 20])
+def test_masks_are_resized_as_pillow_resizes_by_the_nearest_pixel(side):
+    mask = np.random.default_rng(0).integers(0, 9, (7, 5), np.int32)
+    square = Square.of(7, 5, side)
+    wanted = Image.fromarray(mask).resize(square.inner[::-1], Image.Resampling.NEAREST)
+    fitted = square.mask(mask, -1)
+    np.testing.assert_array_equal(fitted[:, fitted.max(0) >= 0], np.asarray(wanted))
+    assert fitted.shape == (side, side)
 
 
 def test_classes_called_images_without_masks_are_still_classes(image_folder):
