@@ -119,6 +119,18 @@ def test_a_cell_belongs_to_the_smallest_object_with_its_center_there_and_nobody_
     assert displaced_objects > 500
 
 
+def test_a_displaced_object_prefers_a_cell_inside_its_box_to_a_nearer_one_outside():
+    flat, twin = [0, 9, 16, 11], [0, 9.5, 16, 10.5]  # both want the cell around (12, 12) of the coarse level
+    small = [
+        [5, 9, 7, 11],
+        [9, 9, 11, 11],
+    ]  # in the two nearest fine cells inside; then comes (2, 10)
+    boxes, valid = np.zeros((150, OBJECTS, 4), np.float32), np.zeros((150, OBJECTS), bool)
+    boxes[0, :4], valid[0, :4] = [flat, twin, *small], True
+    own = on_host(assign, boxes, valid).own[0]
+    assert CENTERS[own[:4]].tolist() == [[2, 10], [12, 12], [6, 10], [10, 10]]  # (4, 12) is free and nearer
+
+
 def test_neighbors_within_the_radius_answer_for_the_smallest_object_around_them():
     boxes, valid = scenes()
     objects, own = on_host(assign_with_neighbors, boxes, valid)
