@@ -210,7 +210,7 @@ def test_sizes_at_the_limits_belong_to_the_coarser_level_and_the_default_limits_
     levels = dense.grid_levels(256, 256, (8, 16, 32))
     sides = np.float32([0, 127, 128, 255, 256, 999])
     boxes = np.stack([128 - sides / 2, 128 - sides / 2, 128 + sides / 2, 128 + sides / 2], -1)
-    alone = [tasks.assign_cells(jnp.asarray(box)[None], jnp.array([True]), levels).own[0] for box in boxes]
+    alone = jax.jit(jax.vmap(lambda box: tasks.assign_cells(box[None], jnp.array([True]), levels).own[0]))(boxes)
     assert dense.cell_levels(levels)[np.array(alone)].tolist() == [0, 0, 1, 1, 2, 2]
 
 
