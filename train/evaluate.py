@@ -2,7 +2,8 @@
 
 Sums (`evaluator`) are added on the devices, batch by batch; rows (`map_examples`, `row_evaluator`) come back one per
 example. A ragged batch is filled up with examples of weight 0. Both take variables as the layout places them: those of
-`layout.variables(placed)` in training, `layout.place_variables(variables)` afterwards.
+`layout.variables(placed)` in training, `layout.place_variables(variables)` afterwards. Without a layout, they take
+variables from wherever they are, also from several devices, and use one device.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def evaluator(
     Args:
       evaluation: sums and what to report of them; `tasks.evaluation(task)` for a task's loss and metrics.
       source: the examples.
-      layout: where the variables are; by default one device.
+      layout: where the variables are; None moves them to one device.
       batch_size: number of examples at once; the result does not depend on it.
       resident: keep the examples on the devices; None decides by their size.
     Returns: placed variables -> {name: float64 [*layout.shape]}. It is compiled once for all calls.
     Raises: InputError if `batch_size` is not positive or the split is empty.
     """
-    layout = make_layout() if layout is None else layout
+    layout, place = _placing(layout)
     batches = placed_batches(source, layout, batch_size, resident)
 
     def statistics(variables, batch):
@@ -57,6 +58,7 @@ def evaluator(
     )
 
     def evaluate(variables):
+        variables = place(variables)
         sums: Any = None
         for batch in batches():
             (sums,) = first(variables, batch) if sums is None else add(sums, variables, batch)
@@ -80,9 +82,9 @@ def row_evaluator(
     Returns: placed variables -> {name: float64 [*layout.shape]}.
     Raises: same as `evaluator`.
     """
-    layout = make_layout() if layout is None else layout
     rows_of = map_examples(evaluation.rows, source, layout, batch_size=batch_size, resident=resident)
-    return lambda variables: _per_member(evaluation.report, rows_of(variables), layout.shape)
+    shape = () if layout is None else layout.shape
+    return lambda variables: _per_member(evaluation.report, rows_of(variables), shape)
 
 
 def map_examples(
@@ -98,13 +100,13 @@ def map_examples(
     Args:
       function: (variables, batch) -> {name: [batch, …]}; row i must depend on example i alone.
       source: the examples.
-      layout: where the variables are; by default one device.
+      layout: where the variables are; None moves them to one device.
       batch_size: number of examples at once.
       resident: keep the examples on the devices; None decides by their size.
     Returns: placed variables -> {name: [*layout.shape, len(source), …]}.
     Raises: InputError if `batch_size` is not positive or the split is empty.
     """
-    layout = make_layout() if layout is None else layout
+    layout, place = _placing(layout)
     batches = placed_batches(source, layout, batch_size, resident)
     compiled = layout.compile(
         lambda v, batch: (dict(function(v, batch)),), ("state", "batch"), ("batch",), donate=False
@@ -112,11 +114,20 @@ def map_examples(
     axis = len(layout.shape)
 
     def rows_of(variables):
+        variables = place(variables)
         parts = [layout.unplace_batch(compiled(variables, batch)[0]) for batch in batches()]
         whole = jax.tree.map(lambda *rows: np.concatenate(rows, axis), *parts)
         return jax.tree.map(lambda rows: rows[(slice(None),) * axis + (slice(len(source)),)], whole)
 
     return rows_of
+
+
+def _placing(layout: Layout | None) -> tuple[Layout, Callable[[Variables], Any]]:
+    """The layout, and what puts variables where it has them: nothing, unless no layout was given."""
+    if layout is not None:
+        return layout, lambda variables: variables
+    one = make_layout()
+    return one, one.place_variables
 
 
 def placed_batches(

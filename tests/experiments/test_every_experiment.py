@@ -45,6 +45,12 @@ def test_a_short_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
     check_run(name, tmp_path / "run", capsys, options)
 
 
+@pytest.mark.parametrize("parallel", ["data", "fsdp", "pmap"])
+def test_a_classifier_that_many_devices_trained_is_judged_and_ends(parallel, tmp_path, capsys, few_digits):
+    options = ["--data", few_digits, "--model", "resnet8", "--epochs", "1", "--learning-rate", "0.05"]
+    check_run("resnet", tmp_path / "run", capsys, [*options, "--parallel", parallel])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys):

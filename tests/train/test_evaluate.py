@@ -128,6 +128,20 @@ def test_rows_come_in_the_order_of_the_examples(tools, source, layout, resident)
         np.testing.assert_array_equal(rows["image"][i], source.arrays()["image"])
 
 
+@pytest.mark.parametrize("layout", ["data", "fsdp", "pmap"])
+def test_without_a_layout_variables_may_be_on_many_devices(tools, source, mean_iou, ranked, predicted, layout):
+    problem = tools.problem(layout)
+    variables = problem.layout.unplace(problem.layout.place_variables(problem.state.variables))
+    for make, evaluation in ((train.evaluator, mean_iou), (train.row_evaluator, ranked)):
+        expected = measure(tools.problem("jit"), make, evaluation, source)
+        told = make(evaluation, source, batch_size=24)(variables)
+        assert {name: float(value) for name, value in told.items()} == pytest.approx(
+            {name: value[0] for name, value in expected.items()}, rel=1e-6
+        )
+    rows = train.map_examples(lambda v, batch: {"x": predictions(tools, v, batch["image"])}, source, batch_size=24)
+    np.testing.assert_allclose(rows(variables)["x"], predicted()[0], atol=1e-5)
+
+
 def test_a_batch_must_be_positive(source, mean_iou, ranked):
     for make, evaluation in ((train.evaluator, mean_iou), (train.row_evaluator, ranked)):
         with pytest.raises(ValueError, match="batch_size is 0"):
