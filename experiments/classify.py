@@ -119,7 +119,7 @@ def of_run(config: Config) -> Network:
     assert config.run is not None
     if config.model is not None:
         raise InputError(f"--run {config.run} knows its network; leave --model out.")
-    found = lab.load_classifier(config.run)
+    found = lab.load_network(config.run)
     network = _trained(config, str(config.run), found.model, found.variables, found.saved)
     notes = (f"Of the population this is {found.member}.",) if found.member else ()
     return Network(network.name, found.model, found.variables, network.prepare, found.saved.classes, notes)
@@ -153,7 +153,7 @@ def of_weights(config: Config) -> Network:
 
 
 def _trained(
-    config: Config, name: str, model: nn.Module, variables: tasks.Variables, saved: lab.SavedClassifier
+    config: Config, name: str, model: nn.Module, variables: tasks.Variables, saved: lab.SavedNetwork
 ) -> Network:
     given = [option for option in OF_PUBLISHED if getattr(config, option) is not None]
     if given:

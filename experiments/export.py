@@ -32,11 +32,11 @@ class Config:
 def main(config: Config) -> None:
     """Writes the file, and prints where it is.
 
-    Raises: InputError if the folder is no finished run of a classifier, or the file can't be written.
+    Raises: InputError if the folder is no finished run of one network, or the file can't be written.
     """
     if config.file.suffix != ".safetensors":
         raise InputError(f"{config.file} must end with .safetensors, by which other programs know the format.")
-    found = lab.load_classifier(config.run)
+    found = lab.load_network(config.run, role=None)
     with writing(config.file):
         pretrained.save(found.model, found.variables, config.file, lab.to_metadata(found.saved))
     display = train.Display(train.open_console())

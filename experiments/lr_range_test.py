@@ -91,8 +91,8 @@ def main(config: Config) -> lab.Result:
             weights=config.weights.weights,
             freeze=config.freezing.freeze,
         )
-        if classifier.training.classifier is not None:
-            classifier.training.classifier.announce(run.note)
+        if classifier.training.saved is not None:
+            classifier.training.saved.announce(run.note)
         rates, losses = lab.range_test(run, classifier.training, swept, config.population)
         tests = [metrics.range_test(rates, each) for each in losses.T]
         for test in tests:

@@ -9,10 +9,9 @@ split. Answer: result.json's "test_accuracy"; figures/confusion_matrix.png shows
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from .. import lab, metrics, plots
-from ..errors import InputError
+from .. import lab
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
         training, epochs = classifier.training, config.training.epochs
         population = lab.population_of(config.population, config.grid, config.layout)
         training, schedule = lab.scheduled(training, config.shape.schedule, config.schedule, epochs)
-        peak, figures = choose_rate(run, classifier.training, config)
+        peak, figures = lab.choose_rate(run, classifier.training, config.rate, config.population, config.grid)
 
         trained = lab.fit(
             run,
@@ -116,28 +115,6 @@ def train_classifier(experiment: str, config: Config, presets: dict[str, Config]
         test = lab.load(config.data, "test")
         values, drawn, classes = lab.report_classifier(classifier, trained, test, schedule, population)
         return run.finish(values, figures | drawn, classes=classes)
-
-
-def choose_rate(run: lab.Run, training: lab.Training, config: Config) -> tuple[float, dict[str, plots.Figure]]:
-    """The peak rate: as given, or the suggestion of a range test, with its figure.
-
-    Of a grid, every member has its own.
-    """
-    if config.rate.learning_rate is not None and config.grid.learning_rate is not None:
-        raise InputError(
-            f"learning_rate is {config.rate.learning_rate} and population.learning_rate {config.grid.learning_rate}; "
-            "give one of them."
-        )
-    if config.rate.learning_rate is not None:
-        return config.rate.learning_rate, {}
-    if config.grid.learning_rate is not None:
-        return 1.0, {}  # replaced by that of each member
-    rates, losses = lab.range_test(run, training, config.rate, replace(config.population, seeds=1))
-    curve = metrics.range_test(rates, losses[:, 0])
-    if curve.suggestion is None:
-        raise InputError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
-    run.display.say(f"The range test suggests a learning rate of {curve.suggestion:.3g}.")
-    return curve.suggestion, {"range_test": plots.range_test(curve, chosen=curve.suggestion)}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from .options import (
     OptimizerOptions,
     UpdateOptions,
 )
-from .saved_classifier import SavedClassifier
+from .saved_network import SavedNetwork
 from .training import Training, load, make_training
 from .weights import StartingWeights, starting_weights
 
@@ -119,8 +119,8 @@ def classification(
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
         model = named_model(model, len(source.classes), drops, dtype, axis_name)
-    shape, (name, fields) = require_images(source), models.describe(model, name)
-    start = None if weights is None else starting_weights(weights, model, name, shape)
+    shape, (described, _) = require_images(source), models.describe(model, name)
+    start = None if weights is None else starting_weights(weights, model, described, shape)
     trained = _trained(start, drops) if freeze else None
     mean, std = moments(source) if start is None or start.moments is None else start.moments
     preprocess = partial(augment.normalize, mean=mean, std=std)
@@ -139,12 +139,11 @@ def classification(
         accumulate=accumulate,
         augment=make_augmentation(augmentation, source, mixup=mixing.mixup, cutmix=mixing.cutmix),
     )
-    moved = tuple(np.asarray(mean).tolist()), tuple(np.asarray(std).tolist())
-    saved = SavedClassifier(data.data, name, fields, source.classes, shape, *moved)
+    saved = SavedNetwork.of(model, name, source, mean, std, "classifier")
     if start is not None:
         saved = replace(saved, weights=start.report(frozen=freeze))
         training = replace(training, variables=start.variables, trained=trained)
-    return Classifier(replace(training, classifier=saved), model, preprocess, make_task(views=views), views)
+    return Classifier(replace(training, saved=saved), model, preprocess, make_task(views=views), views)
 
 
 def _trained(start: StartingWeights | None, drops: DropOptions) -> Callable[[tuple[str, ...]], bool]:

@@ -1,7 +1,7 @@
 """The folder of a run: its config, its environment, its result, and the lock that keeps it to one process.
 
 config.json       re-runs the run exactly: `etude <experiment> --config config.json`
-classifier.json   of a classifier: what it takes to use it, such as the names of the classes
+network.json     what it takes to use the network, such as the names of the classes
 data.json         what the data consisted of: a run goes on with the same data alone
 environment.json  versions, devices, git revision of the first start; under "resumed" those of later ones
 metrics.jsonl     one record per logged step and per validation
@@ -38,7 +38,7 @@ LOCK, DATA = "run.lock", "data.json"
 FRAME = frozenset(
     {
         *("config.json", "config.json.partial", "environment.json", "environment.json.partial"),
-        *("classifier.json", "notes.json", DATA, LOCK),
+        *("network.json", "notes.json", DATA, LOCK),
     }
 )
 MOST_PARTS = 10_000  # files of a data set that data.json names one by one

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import metrics, schedules, tasks, train
+from .. import metrics, plots, schedules, tasks, train
 from ..errors import InputError
-from .options import RangeTestOptions, ScheduleOptions, SeedsOptions
+from .options import GridOptions, RangeTestOptions, ScheduleOptions, SeedsOptions
 from .run import Run
 from .tables import read_csv, write_csv
 from .training import Schedule, Training
@@ -87,6 +87,40 @@ def on_plateaus(training: Training, *, min_scale: float = 0.0) -> Training:
         )
 
     return replace(training, make_optimizer=make_optimizer)
+
+
+def choose_rate(
+    run: Run,
+    training: Training,
+    options: RangeTestOptions,
+    population: SeedsOptions = SeedsOptions(),
+    grid: GridOptions = GridOptions(),
+) -> tuple[float, dict[str, plots.Figure]]:
+    """The peak rate: as given, or the suggestion of a range test, with its figure. Of a grid, every member has its own.
+
+    Args:
+      run: open; shows the progress.
+      training: what is trained, without its schedule.
+      options: the rate, or the range of the test.
+      population: how the test's one member is laid out.
+      grid: hyperparameters of the members.
+    Raises: InputError if a rate is given twice, or the range test suggests none.
+    """
+    if options.learning_rate is not None and grid.learning_rate is not None:
+        raise InputError(
+            f"learning_rate is {options.learning_rate} and population.learning_rate {grid.learning_rate}; give one of "
+            "them."
+        )
+    if options.learning_rate is not None:
+        return options.learning_rate, {}
+    if grid.learning_rate is not None:
+        return 1.0, {}  # replaced by that of each member
+    rates, losses = range_test(run, training, options, replace(population, seeds=1))
+    curve = metrics.range_test(rates, losses[:, 0])
+    if curve.suggestion is None:
+        raise InputError(f"The range test suggests no rate: {curve.reason} Give one with --learning-rate.")
+    run.display.say(f"The range test suggests a learning rate of {curve.suggestion:.3g}.")
+    return curve.suggestion, {"range_test": plots.range_test(curve, chosen=curve.suggestion)}
 
 
 def range_test(

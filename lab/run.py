@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -147,16 +148,21 @@ class Run:
         """Writes the figures and, last, `result.json`: from then on the run is done.
 
         Args:
-          metrics: numbers by name.
+          metrics: numbers by name. One that is NaN, such as the mean over large objects of a split without them, is
+            left out, and a note says so.
           figures: by the name of their files.
           claims: what the numbers decide; a run of the preset smoke makes none.
           classes: numbers of each class, of a classifier.
         """
         claims = () if self.preset == SMOKE else claims
+        undefined = [name for name, number in metrics.items() if math.isnan(number)]
+        if undefined:
+            self.note(f"Not defined on this data: {', '.join(undefined)}.")
+        defined = {name: number for name, number in metrics.items() if name not in undefined}
         self.display.note("drawing …")
         paths = save_figures(figures, self.folder)
         notes = [note for folder in (self.folder, *sorted(self.folder.glob("*/"))) for note in read_notes(folder)]
-        result = Result(self.folder, dict(metrics), tuple(claims), tuple(paths), classes or {}, tuple(notes))
+        result = Result(self.folder, defined, tuple(claims), tuple(paths), classes or {}, tuple(notes))
         content = {"metrics": result.metrics, "claims": [dataclasses.asdict(c) for c in claims], "figures": paths}
         if classes:
             content["classes"] = classes
@@ -289,7 +295,11 @@ def _describe(sources: Mapping[str, Source]) -> str:
     if sources:
         source = sources["train"]
         counts = ", ".join(f"{len(each):,} {name}" for name, each in sources.items())
-        shapes = ", ".join("×".join(map(str, spec.shape)) for spec in source.element_spec.values() if spec.shape)
+        spec = source.element_spec
+        shown = {"image": spec["image"]} if "image" in spec else spec
+        shapes = ", ".join("×".join(map(str, each.shape)) for each in shown.values() if each.shape)
+        if "boxes" in spec:
+            shapes += f", up to {spec['boxes'].shape[0]} objects"
         parts = [source.name, *([f"{len(source.classes)} classes"] if source.classes else []), counts, shapes, *parts]
     return " · ".join(parts)
 

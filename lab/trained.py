@@ -143,9 +143,9 @@ def fit(
     if better is not None:
         options |= {"better": better, "validate": training.evaluator(training.validation, start.layout)}
     run.introduce(start.num_parameters)
-    if training.classifier is not None:
-        training.classifier.write(run.folder)
-        training.classifier.announce(run.note)
+    if training.saved is not None:
+        training.saved.write(run.folder)
+        training.saved.announce(run.note)
     state, trained = start.state, None
     for stage in (*stages, epochs):
         fitted = train.fit(
@@ -164,8 +164,8 @@ def fit(
         look(stage, trained)
     assert trained is not None
     write_members(run.folder / f"{table}.csv", trained)
-    if training.classifier is not None:
-        training.classifier.finish(run.folder, trained.fitted.epochs[-1]["step"], start.members.seeds)
+    if training.saved is not None:
+        training.saved.finish(run.folder, trained.fitted.epochs[-1]["step"], start.members.seeds)
     return trained
 
 

@@ -38,7 +38,7 @@ from .options import (
     SeedsOptions,
     UpdateOptions,
 )
-from .saved_classifier import SavedClassifier
+from .saved_network import SavedNetwork
 from .valid import check_hyper
 
 MOST_MEMBERS = 10_000
@@ -170,8 +170,8 @@ class Training:
     """(key, batch, hyper) -> batch, or None."""
     make_step: Callable[..., train.Step] = train.make_step
     """`train.make_step`, or another function of the same arguments: `train.make_game_step`."""
-    classifier: SavedClassifier | None = None
-    """What a run keeps of a classifier, so that it can be used later; None if no classifier is trained."""
+    saved: SavedNetwork | None = None
+    """What a run keeps of its network, so that it can be used later; None for nothing."""
     trained: Callable[[tuple[str, ...]], bool] | None = None
     """path of a parameter -> whether it is trained; None trains all."""
     variables: Any = None
@@ -184,7 +184,7 @@ class Training:
 
     def report_start(self) -> dict[str, float]:
         """Numbers of parameters that were loaded, initialized and trained, if the training begins with weights."""
-        return {} if self.classifier is None else dict(self.classifier.weights.get("counts", {}))
+        return {} if self.saved is None else dict(self.saved.weights.get("counts", {}))
 
     def steps(self, epochs: int) -> int:
         """The number of steps in so many epochs."""
@@ -274,8 +274,7 @@ class Training:
 
     def evaluator(self, source: data.Source, layout: train.Layout, task: tasks.Task | None = None) -> train.Measure:
         """Placed variables -> loss and metrics over a split, of the training's task or another one."""
-        measured = self.task if task is None else task
-        evaluation = measured.evaluation if isinstance(measured, tasks.Game) else tasks.evaluation(measured)
+        evaluation = tasks.evaluation(self.task if task is None else task)
         return train.evaluator(evaluation, source, layout, batch_size=EVALUATION_BATCH, resident=self.batch.resident)
 
 

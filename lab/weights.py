@@ -21,7 +21,7 @@ from flax import traverse_util
 
 from ..errors import InputError
 from ..models import pretrained, weights
-from .saved_classifier import SavedClassifier, load_classifier, saved_in
+from .saved_network import SavedNetwork, load_network, saved_in
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class StartingWeights:
     """Why the head is initialized, as a note in brackets; "" if it is loaded."""
 
     def report(self, *, frozen: bool) -> dict[str, Any]:
-        """What `SavedClassifier.weights` holds of them: path, digest, a sentence, and numbers of parameters."""
+        """What `SavedNetwork.weights` holds of them: path, digest, a sentence, and numbers of parameters."""
         flat: Any = traverse_util.flatten_dict(self.variables["params"])
         sizes = {path: 0 if x is None else x.size for path, x in flat.items()}
         loaded = sum(sizes.values())
@@ -109,10 +109,10 @@ def starting_weights(path: Path, model: nn.Module, name: str, image_shape: tuple
     return StartingWeights(variables, _moments(saved, name, image_shape), head, path, _digest(stored), new_head)
 
 
-def _read(path: Path) -> tuple[Mapping[str, np.ndarray], SavedClassifier | None]:
+def _read(path: Path) -> tuple[Mapping[str, np.ndarray], SavedNetwork | None]:
     """(name -> array, what is known of the network) of a file or of a run."""
     if path.is_dir():
-        found = load_classifier(path)
+        found = load_network(path)
         return pretrained.to_torch(found.model, found.variables), found.saved
     return pretrained.read(path), saved_in(path)
 
@@ -142,7 +142,7 @@ def _head(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[tuple[str
 
 
 def _moments(
-    saved: SavedClassifier | None, name: str, image_shape: tuple[int, int, int]
+    saved: SavedNetwork | None, name: str, image_shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """(mean, std) of the images that the weights were trained on; None where nothing tells."""
     if saved is not None:

@@ -12,6 +12,7 @@ from .. import on_first_use
 if TYPE_CHECKING:
     from .classification import confusion_matrix, predictions
     from .comparisons import comparison, depths, gaps, race, widths
+    from .dense import class_colors, detections, objects_in, segmentations, segments_in
     from .functions import approximation, paths
     from .generation import image_grid, latent_map, loss_curves
     from .rates import gallery, grid_search, range_test, range_tests, schedule
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Figure",
     "approximation",
+    "class_colors",
     "compared_curves",
     "comparison",
     "confusion_matrix",
     "convergence",
     "depths",
+    "detections",
     "gallery",
     "gaps",
     "grid_search",
@@ -33,6 +36,7 @@ __all__ = [
     "latent_map",
     "learning_curves",
     "loss_curves",
+    "objects_in",
     "paths",
     "predictions",
     "race",
@@ -40,6 +44,8 @@ __all__ = [
     "range_tests",
     "save",
     "schedule",
+    "segmentations",
+    "segments_in",
     "widths",
 ]
 
@@ -47,6 +53,7 @@ __getattr__ = on_first_use(
     __name__,
     {
         "classification": "confusion_matrix predictions",
+        "dense": "class_colors detections objects_in segmentations segments_in",
         "comparisons": "comparison depths gaps race widths",
         "functions": "approximation paths",
         "generation": "image_grid latent_map loss_curves",

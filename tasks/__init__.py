@@ -8,8 +8,10 @@ from .adversarial import adversarial, player_variables, sample_generator
 from .assignment import BACKGROUND, IGNORED, Assignment, assign_anchors, assign_cells
 from .classification import classification
 from .denoising import denoising, predictor
+from .detection import DetectionWeights, Found, detection, find_objects, panoptic_truth
 from .mean import Mean
 from .quantized import codes_to_images, images_to_codes, vector_quantized
+from .segmentation import segmentation
 from .task import (
     DISCRIMINATOR,
     GENERATOR,
@@ -46,7 +48,9 @@ __all__ = [
     "Assignment",
     "Aux",
     "Batch",
+    "DetectionWeights",
     "Evaluation",
+    "Found",
     "Game",
     "Hyper",
     "Mean",
@@ -61,16 +65,20 @@ __all__ = [
     "codes_to_images",
     "decode_images",
     "denoising",
+    "detection",
     "encode_images",
     "evaluation",
     "example_keys",
     "example_weights",
+    "find_objects",
     "images_to_codes",
     "importance_weighted_bound",
+    "panoptic_truth",
     "player_variables",
     "predictor",
     "report_means",
     "sample_generator",
+    "segmentation",
     "variational_autoencoder",
     "vector_quantized",
 ]

@@ -41,6 +41,8 @@ class Task:
     """(params, model_state, batch, key, train, hyper) -> (loss, `Aux`). Every mean weighs its examples by
     `example_weights(batch)`. hyper: the state's traced hyperparameters in training; {} at prediction, which depends on
     none."""
+    evaluation: Evaluation | None = None
+    """What is reported at prediction; None for the loss and its metrics, each a mean over the split."""
 
 
 PlayerLoss = Callable[[Any, Variables, Batch, jax.Array, Hyper], tuple[Mean, Aux]]
@@ -100,13 +102,16 @@ def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
 
-def evaluation(task: Task) -> Evaluation:
-    """The loss of a task and its metrics at prediction, each a mean over a whole split."""
+def evaluation(task: Task | Game) -> Evaluation:
+    """What a task reports of a split at prediction: its own evaluation, or the means of its loss and metrics."""
+    if task.evaluation is not None:
+        return task.evaluation
+    loss_of = task.loss
 
     def statistics(variables, batch):
         model_state = {name: value for name, value in variables.items() if name != "params"}
         # Nothing is random at prediction: the key is there for the signature.
-        loss, aux = task.loss(variables["params"], model_state, batch, jax.random.key(0), False, {})
+        loss, aux = loss_of(variables["params"], model_state, batch, jax.random.key(0), False, {})
         return {"loss": loss, **aux.metrics}
 
     return Evaluation(statistics, report_means)

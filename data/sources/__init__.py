@@ -2,6 +2,8 @@
 
 from . import prepare, scenes
 from .annotated.coco_export import export_coco
+from .annotated.letterbox import Frame, read_framed
+from .annotated.rle import run_lengths
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
@@ -10,6 +12,7 @@ from .source import Arrays, Records, Source, select, subset
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
     "Arrays",
+    "Frame",
     "Records",
     "Source",
     "decode",
@@ -20,8 +23,10 @@ __all__ = [
     "moments",
     "names",
     "prepare",
+    "read_framed",
     "read_image",
     "require_images",
+    "run_lengths",
     "scenes",
     "select",
     "subset",

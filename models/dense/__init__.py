@@ -3,13 +3,14 @@
 from .convolutional import convolutional_kernels, convolutionalized
 from .decoding import Candidates, assemble_masks, crop_to_boxes, decode, mask_logits
 from .fcn import FCN, FCNResNet, with_classifier
+from .fusion import Panoptic, panoptic_fusion
 from .grid import Level, anchor_boxes, cell_centers, cell_levels, cell_strides, grid_levels
 from .grid_detector import GridDetector, GridOutputs, cell_boxes
 from .letterbox import Letterbox, letterbox, letterbox_of
 from .segnet import SegNet
 from .suppression import Decay, Kept, gaussian_decay, hard_decay, linear_decay, non_max_suppression
 from .trunks import TRUNKS, AlexNetTrunk, ResNetTrunk, Trunk, VGGTrunk
-from .unet import UNet, center_crop, output_size
+from .unet import UNet, center_crop, mirror_padded, output_size
 
 __all__ = [
     "FCN",
@@ -23,6 +24,7 @@ __all__ = [
     "Kept",
     "Letterbox",
     "Level",
+    "Panoptic",
     "ResNetTrunk",
     "SegNet",
     "Trunk",
@@ -46,7 +48,9 @@ __all__ = [
     "letterbox_of",
     "linear_decay",
     "mask_logits",
+    "mirror_padded",
     "non_max_suppression",
     "output_size",
+    "panoptic_fusion",
     "with_classifier",
 ]

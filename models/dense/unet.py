@@ -157,6 +157,29 @@ def _output_size(size: int, depth: int, padding: str) -> int | None:
     return size if size >= 1 else None
 
 
+def mirror_padded(x: jax.Array, depth: int = 4) -> jax.Array:
+    """Images, continued by mirroring, for whose whole area a U-Net with padding "VALID" answers.
+
+    `center_crop` of the answer to the height and width of the images is the answer for the images.
+
+    Args:
+      x: [batch, height, width, channel].
+      depth: number of poolings.
+    Returns: [batch, height', width', channel], of the least size whose answer is not smaller than the images.
+    Source: Ronneberger et al. 2015, section 2 (the overlap-tile strategy), with one tile.
+
+    >>> mirror_padded(jnp.zeros((1, 388, 388, 1))).shape
+    (1, 572, 572, 1)
+    """
+    pads = []
+    for size in x.shape[1:3]:
+        padded = next(n for n in count(size) if (_output_size(n, depth, "VALID") or 0) >= size)
+        answer = output_size(padded, depth, "VALID")
+        before = (padded - answer) // 2 + (answer - size) // 2
+        pads.append((before, padded - size - before))
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode="reflect")
+
+
 def center_crop(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
     """The middle of images or maps, such as the truth that belongs to the answer of a U-Net without padding.
 

@@ -1,7 +1,8 @@
-"""A data set of few real images, for runs that are to show that they end, not how well."""
+"""Data sets of few images, for runs that are to show that they end, not how well."""
 
 import numpy as np
 import pytest
+from etude import data
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -15,3 +16,12 @@ def few_digits(tmp_path_factory):
         for number, image in enumerate(digits.images[digits.target == label][:30]):
             Image.fromarray((image * 255 / 16).astype(np.uint8)).save(folder / str(label) / f"{number:02}.png")
     return f"folder:{folder}"
+
+
+@pytest.fixture(scope="session")
+def few_scenes(tmp_path_factory):
+    """The name of a data set of 24, 8 and 8 scenes of 32×32 pixels, as COCO annotations with masks and stuff."""
+    folder = tmp_path_factory.mktemp("few_scenes")
+    for split, number in (("train", 24), ("validation", 8), ("test", 8)):
+        data.export_coco(data.subset(data.load("scenes:32", split), number), folder)
+    return f"coco:{folder / 'train.json'}"

@@ -10,12 +10,13 @@ from etude.lab import cli
 MODULES = {name: importlib.import_module(f"etude.experiments.{name}") for name in cli.experiments()}
 EXPERIMENTS = [name for name, module in MODULES.items() if hasattr(module, "PRESETS")]
 RATES = ("learning_rate", "population.learning_rate", "lowest")  # options that hold a learning rate
+OF_SCENES = {"segmentation", "detection", "instance_segmentation", "panoptic"}  # they need annotated images
 # What makes a smoke run shorter still, so that every experiment can be run whenever the tests are.
 SHORT = {
     "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
     "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
     "depth": ["--epochs", "1"],
-}
+} | {name: ["--batch-size", "8"] for name in OF_SCENES}
 WITHOUT_RATE = {"convergence_rate", "gradient_descent"}  # they compute theirs from the curvature
 
 
@@ -38,11 +39,17 @@ def check_run(name, folder, capsys, options=()):
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
-def test_a_short_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys, few_digits):
+def test_a_short_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys, request):
     known, options = {option.name for option in lab.options_of(MODULES[name].Config)}, SHORT.get(name, [])
-    options = options + (["--data", few_digits] if "data" in known else [])
+    few = request.getfixturevalue("few_scenes" if name in OF_SCENES else "few_digits")
+    options = options + (["--data", few] if "data" in known else [])
     options += ["--population.mode", "map"] if "population.mode" in known else []
     check_run(name, tmp_path / "run", capsys, options)
+
+
+@pytest.mark.parametrize(("name", "parallel"), [("segmentation", "data"), ("panoptic", "pmap"), ("detection", "fsdp")])
+def test_what_many_devices_trained_on_scenes_is_measured_and_ends(name, parallel, tmp_path, capsys, few_scenes):
+    check_run(name, tmp_path / "run", capsys, [*SHORT[name], "--data", few_scenes, "--parallel", parallel])
 
 
 @pytest.mark.parametrize("parallel", ["data", "fsdp", "pmap"])

@@ -65,6 +65,47 @@ def test_a_run_killed_three_times_ends_bit_identical(tmp_path, feed):
     assert (tmp_path / "killed" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
+KILLED = """
+import os, signal, sys
+from etude.lab import cli
+from etude.train import Journal
+
+end_epoch = Journal.end_epoch
+
+def killed(self, epoch, epochs):
+    if epoch["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    end_epoch(self, epoch, epochs)
+
+if "--kill" in sys.argv:
+    sys.argv.remove("--kill")
+    Journal.end_epoch = killed
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow  # three starts of a process for each
+@pytest.mark.parametrize("name", ["segmentation", "detection", "instance_segmentation", "panoptic"])
+def test_a_run_on_scenes_that_is_killed_ends_with_the_same_result(name, tmp_path, few_scenes):
+    def run(folder, *more):
+        options = ["--preset", "smoke", "--data", few_scenes, "--epochs", "3", "--batch-size", "8"]
+        options += ["--checkpoint-every", "2", "--out", str(tmp_path / folder)]
+        command = [sys.executable, "-c", KILLED, name, *options, *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("killed", "--kill").returncode == -9
+    again = run("killed")
+    assert again.returncode == 0, again.stderr
+    assert "Resuming after step" in again.stdout
+    assert run("whole").returncode == 0
+    killed, whole = ((tmp_path / folder / "result.json").read_text() for folder in ("killed", "whole"))
+    assert killed == whole
+    (step, state), (whole_step, whole_state) = last_state(tmp_path / "killed"), last_state(tmp_path / "whole")
+    assert step == whole_step
+    for path, array in whole_state.items():
+        np.testing.assert_array_equal(state[path], array, err_msg=path)
+
+
 def _steps(folder):
     """The newest committed step, -1 while there is none."""
     steps = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit()]

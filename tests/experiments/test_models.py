@@ -13,7 +13,7 @@ from etude.lab import cli
         ("vit_base_patch16_*", {"vit_base_patch16_224": 86_567_656}),  # timm's
         ("vit_base_patch16_384", {"vit_base_patch16_384": 86_859_496}),  # timm's; a member of a family
         ("resnet?0", {"resnet50": 25_557_032, "resnet20": 269_722}),
-        ("unet*", {"unet": 31_031_810, "unet_valid": 31_030_658}),  # of color images, and the paper's of gray ones
+        ("unet_valid", {"unet_valid": 31_030_658}),  # the paper's, of gray images
         ("dcgan", {"dcgan_generator": 2_132_737, "dcgan_discriminator": 2_637_441}),
     ],
 )

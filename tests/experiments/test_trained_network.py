@@ -11,7 +11,7 @@ import pytest
 from etude import lab, models
 from etude.experiments import classify
 from etude.lab import cli
-from etude.lab.saved_classifier import FILE
+from etude.lab.saved_network import FILE
 from etude.models import pretrained
 from safetensors.numpy import load_file, save_file
 
@@ -86,7 +86,7 @@ def test_a_frozen_network_learns_a_new_head_and_nothing_else(what, trained, expo
     counts = lab.read_result(tmp_path / "run")["metrics"]
     assert (counts["parameters_loaded"], counts["parameters_initialized"]) == (74352, 195)
     assert counts["parameters_trained"] == 195
-    before, after = lab.load_classifier(trained), lab.load_classifier(tmp_path / "run")
+    before, after = lab.load_network(trained), lab.load_network(tmp_path / "run")
     assert after.saved.classes == ("3", "5", "8")
     assert (after.saved.mean, after.saved.std) == (before.saved.mean, before.saved.std)
     for part in ("params", "batch_stats"):
@@ -101,7 +101,7 @@ def test_the_whole_network_begins_where_it_ended_if_the_classes_are_as_many(trai
     code, text = run(capsys, "resnet", *MINIMAL, *options)
     assert code == 0
     assert "75,002 of 75,002 parameters are loaded, the head too" in text
-    before, after = (lab.load_classifier(folder).variables["params"] for folder in (trained, tmp_path / "run"))
+    before, after = (lab.load_network(folder).variables["params"] for folder in (trained, tmp_path / "run"))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-9), before, after)
     assert lab.read_result(tmp_path / "run")["metrics"]["parameters_initialized"] == 0
 
@@ -246,7 +246,7 @@ def test_weights_for_other_channels_are_refused_by_their_number(few_digits, tmp_
 
 
 def test_a_run_does_not_go_on_with_weights_that_changed(trained, tmp_path):
-    saved = dataclasses.replace(lab.load_classifier(trained).saved, weights={"path": "x", "digest": "1"}, trained={})
+    saved = dataclasses.replace(lab.load_network(trained).saved, weights={"path": "x", "digest": "1"}, trained={})
     saved.write(tmp_path)
     saved.write(tmp_path)
     for changed in ({"path": "x", "digest": "2"}, {}):

@@ -193,3 +193,52 @@ def test_loss_curves_show_each_metric_that_there_is():
 def test_images_and_points_of_the_wrong_shape_are_told(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def objects(n=2):
+    boxes = np.array([[[1, 1, 5, 4], [2, 9, 9, 12], [0, 0, 0, 0]]] * n, np.float32)
+    return {"boxes": boxes, "labels": np.array([[0, 2, -1]] * n), "scores": np.array([[0.9, 0.2, 0.0]] * n)}
+
+
+def test_found_objects_are_drawn_beside_the_true_ones_with_names_and_scores():
+    images = np.zeros((2, 12, 10, 3), np.uint8)
+    truth = {name: objects()[name] for name in ("boxes", "labels")}
+    fig = plots.detections(images, truth, objects(), ["cat", "dog", "$owl"], source="of nobody")
+    true, found = fig.axes[:2]
+    assert [text.get_text() for text in true.texts] == ["cat", r"\$owl"]
+    assert [text.get_text() for text in found.texts] == ["cat 0.90"]  # the other's score is below 0.3
+    (box,) = found.patches
+    assert (*box.get_xy(), box.get_width(), box.get_height()) == (0.5, 0.5, 4, 3)  # pixel 0 is drawn around 0
+    assert true.get_xlim() == (-0.5, 9.5)
+    assert fig.get_supxlabel() == "of nobody"
+    alone = plots.objects_in(images[0], {name: each[0] for name, each in objects().items()}, ["cat", "dog", "owl"])
+    assert [text.get_text() for text in alone.axes[0].texts] == ["cat 0.90", "owl 0.20"]
+
+
+def test_lines_separate_pixels_of_different_ids():
+    images, classes = np.zeros((1, 3, 4, 1), np.uint8), np.zeros((1, 3, 4), int)
+    ids = np.zeros((1, 3, 4), int)
+    ids[0, 1, 1:3] = 1  # six sides
+    fig = plots.segmentations(images, classes, classes, ["ground"], ids=(ids, np.zeros_like(ids)))
+    truth, predicted = fig.axes[1:3]
+    assert [len(each.collections[0].get_segments()) for each in (truth, predicted)] == [6, 0]
+    xs = np.array(truth.collections[0].get_segments())[..., 0]
+    assert (xs.min(), xs.max()) == (0.5, 2.5)
+
+
+def test_pixels_without_a_class_are_white_and_stand_in_the_legend():
+    images, classes = np.zeros((1, 3, 4, 3), np.uint8), np.full((1, 3, 4), -1)
+    classes[0, 0] = 1
+    fig = plots.segmentations(images, classes, np.zeros_like(classes), ["a", "b"])
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["a", "b", "no class"]
+    shown = fig.axes[1].images[0].get_array()
+    assert (np.asarray(shown[1:]) == 1).all()
+    assert len({tuple(color) for color in plots.class_colors(60).round(3)}) == 60
+
+
+def test_shapes_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="classes \\[n, height, width\\]"):
+        plots.segmentations(np.zeros((1, 3, 4, 3), np.uint8), np.zeros((1, 4, 4)), np.zeros((1, 3, 4)), ["a"])
+    truth = {name: objects()[name] for name in ("boxes", "labels")}
+    with pytest.raises(ValueError, match="as many images as annotations"):
+        plots.detections(np.zeros((1, 3, 4, 3), np.uint8), truth, objects(), ["a", "b", "c"])

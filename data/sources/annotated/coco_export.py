@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ....errors import InputError, writing
 from ..source import Source
+from .rle import run_lengths
 
 
 def export_coco(source: Source, folder: Path) -> Path:
@@ -61,16 +61,14 @@ def _annotations(example: Mapping[str, np.ndarray], is_thing: tuple[bool, ...]) 
         }
         if "masks" in example:
             mask = example["masks"][place]
-            annotation |= {"segmentation": _encoded(mask), "area": int(mask.sum())}
+            annotation |= {"segmentation": run_lengths(mask), "area": int(mask.sum())}
         yield annotation
     for label in np.unique(example.get("semantic", np.array([-1]))):
         if label >= 0 and not is_thing[label]:
             mask = (example["semantic"] == label).astype(np.uint8)
-            yield {"category_id": int(label) + 1, "segmentation": _encoded(mask), "area": int(mask.sum()), "iscrowd": 0}
-
-
-def _encoded(mask: np.ndarray) -> dict:
-    from pycocotools import mask as coco_mask
-
-    rle: Any = coco_mask.encode(np.asfortranarray(mask))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+            yield {
+                "category_id": int(label) + 1,
+                "segmentation": run_lengths(mask),
+                "area": int(mask.sum()),
+                "iscrowd": 0,
+            }

@@ -27,7 +27,7 @@ from ..files import NO_PROGRESS, Checked, Found, Report, check_files, find, show
 from ..pixels import color_value, read_mask
 from ..source import Source
 from ..splits import SPLIT_OF, assign_names
-from .letterbox import Square
+from .letterbox import Frame
 from .pictures import read_fitted, shape_of
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages")
@@ -122,7 +122,7 @@ class _Files:
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
         image, mask = self.files[index]
         values = read_mask(mask, name=shown(mask))
-        box = None if self.image_size is None else Square.of(values.shape[0], values.shape[1], self.image_size)
+        box = None if self.image_size is None else Frame.of(values.shape[0], values.shape[1], self.image_size)
         example = {}
         if "image" in self.names:
             example["image"] = read_fitted(image, self.shape, box)

@@ -13,7 +13,7 @@ import numpy as np
 from ....errors import InputError, listed
 from ..files import Checked, shown
 from ..pixels import read_image
-from .letterbox import Square
+from .letterbox import Frame
 from .rle import Rle
 
 
@@ -76,7 +76,7 @@ def shape_of(checked: Iterable[tuple[Path, Checked]], image_size: int | None, ti
     return first.height, first.width, channels
 
 
-def read_fitted(path: Path, shape: tuple[int, int, int], box: Square | None) -> np.ndarray:
+def read_fitted(path: Path, shape: tuple[int, int, int], box: Frame | None) -> np.ndarray:
     """The image of a file, uint8 of this shape; fitted into the square of `box`, if there is one."""
     image = read_image(path, name=shown(path), channels=shape[2])
     fitted = image if box is None else box.image(image)
@@ -121,7 +121,7 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]:
         path, height, width, objects = self.pictures[index]
-        box = None if self.image_size is None else Square.of(height, width, self.image_size)
+        box = None if self.image_size is None else Frame.of(height, width, self.image_size)
         example = {name: np.zeros(spec.shape, spec.dtype) for name, spec in self.element_spec.items()}
         n = len(objects.labels)
         if "image" in example:

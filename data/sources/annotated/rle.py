@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ....errors import InputError
 
 Rle: TypeAlias = Any
@@ -74,3 +76,11 @@ def _numbers(text: str, where: str) -> list[int]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """A mask [height, width] as COCO writes it in JSON: {"size": [height, width], "counts": compressed run lengths}."""
+    from pycocotools import mask as coco_mask
+
+    rle: Any = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}

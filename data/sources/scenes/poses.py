@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEGREES = 45.0  # largest rotation; more would make a 6 of a 9
-SMALLEST, LARGEST = 0.22, 0.5  # longer side of an object, as a fraction of the side of the scene
+SMALLEST, LARGEST = 0.3, 0.6  # longer side of an object, as a fraction of the side of the scene
 _ROTATIONS, _SIZES = 6, 4
 _EDGE = 0.05  # part of a band, at either end, that does not occur
 _SPLIT_OF = {0: "test", 3: "validation"}  # (band of rotations + 2 · band of sizes) mod 6; the others are for training

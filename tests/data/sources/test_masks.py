@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from etude import data
-from etude.data.sources.annotated.letterbox import Square
+from etude.data.sources.annotated.letterbox import Frame
 from etude.errors import InputError, MissingFile
 from PIL import Image
 
@@ -132,7 +132,7 @@ def test_images_are_fitted_with_void_around(write):
 @pytest.mark.parametrize("side", [3, 7, 8, 20])
 def test_masks_are_resized_as_pillow_resizes_by_the_nearest_pixel(side):
     mask = np.random.default_rng(0).integers(0, 9, (7, 5), np.int32)
-    square = Square.of(7, 5, side)
+    square = Frame.of(7, 5, side)
     wanted = Image.fromarray(mask).resize(square.inner[::-1], Image.Resampling.NEAREST)
     fitted = square.mask(mask, -1)
     np.testing.assert_array_equal(fitted[:, fitted.max(0) >= 0], np.asarray(wanted))

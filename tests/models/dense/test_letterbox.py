@@ -17,7 +17,7 @@ def test_boxes_come_back_from_the_square(height, width, size, seed):
     boxes = np.random.default_rng(seed).uniform(-0.2, 1.2, (8, 4)) * [width, height, width, height]
     # float32 holds 6 digits of a place in the square; one pixel of the square is 1 / scale pixels of the image.
     digits = 1e-6 * size / min(place.scale_x, place.scale_y)
-    np.testing.assert_allclose(place.to_image(place.to_square(jnp.asarray(boxes))), boxes, rtol=1e-5, atol=digits)
+    np.testing.assert_allclose(place.to_image(place.to_frame(jnp.asarray(boxes))), boxes, rtol=1e-5, atol=digits)
 
 
 @given(height=sides, width=sides, size=st.integers(1, 1024))
@@ -28,7 +28,7 @@ def test_the_image_fits_in_the_middle_and_keeps_its_aspect_ratio(height, width, 
     assert abs(2 * place.left + inner_width - size) <= 1
     scale = size / max(height, width)
     assert max(abs(inner_height - scale * height), abs(inner_width - scale * width)) <= 1
-    corners = np.array(place.to_square(jnp.array([0, 0, width, height])))
+    corners = np.array(place.to_frame(jnp.array([0, 0, width, height])))
     expected = [place.left, place.top, place.left + inner_width, place.top + inner_height]
     np.testing.assert_allclose(corners, expected, rtol=1e-5)
 

@@ -1,6 +1,6 @@
-"""What a run keeps of a classifier, so that it can be used when it is trained: `classifier.json` in the run's folder.
+"""What a run keeps of its network, so that it can be used when it is trained: `network.json` in the run's folder.
 
-`fit` writes it as training begins and, when training is done, says in it which checkpoint counts. `load_classifier`
+`fit` writes it as training begins and, when training is done, says in it which checkpoint counts. `load_network`
 reads it and gives the network with its best variables. An exported file of weights holds the same values.
 """
 
@@ -18,18 +18,21 @@ import jax
 import numpy as np
 
 from .. import models, tasks, train
+from ..data import Source
 from ..errors import InputError, MissingFile, listed
 from ..models import pretrained
 from .config import read_json
 from .folder import write_json
 
-FILE = "classifier.json"
-EXPORTED = frozenset({"data", "model", "fields", "classes", "shape", "mean", "std"})  # what a file of weights says too
+FILE = "network.json"
+ROLES = {"classifier": "classify", "segmenter": "segment", "detector": "detect"}  # role -> command that uses it
+NEEDED = frozenset({"data", "model", "fields", "classes", "shape", "mean", "std"})
+EXPORTED = NEEDED | {"role", "is_thing"}  # what a file of weights says too
 
 
 @dataclass(frozen=True)
-class SavedClassifier:
-    """What a classifier is, what it reads and what it tells apart."""
+class SavedNetwork:
+    """What a network is, what it reads and what it tells apart."""
 
     data: str
     """Name of the data set that it was trained on."""
@@ -45,11 +48,33 @@ class SavedClassifier:
     """What is subtracted from each channel of pixels in [0, 1]."""
     std: tuple[float, ...]
     """What they are divided by then."""
+    role: str = "classifier"
+    """What it is for, as `models.entry` says: "classifier", "segmenter" or "detector"."""
+    is_thing: tuple[bool, ...] = ()
+    """Which classes are of objects that can be counted, and not of stuff; empty if the data set does not say."""
     weights: Mapping[str, Any] = field(default_factory=dict)
     """Where training began, if not at random: "path" of the weights, "digest" of their arrays, "note", a sentence
     about what became of them, and "counts", numbers of parameters by name."""
     trained: Mapping[str, Any] = field(default_factory=dict)
     """When training is done: "step", the checkpoint that counts, and "seeds", one for each member."""
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, name: str | None, source: Source, mean: np.ndarray, std: np.ndarray, role: str
+    ) -> SavedNetwork:
+        """What there is to keep of a network.
+
+        Args:
+          model: the network.
+          name: what `models.create` made it of, or None for a user's own.
+          source: the training split.
+          mean, std: of each channel.
+          role: what it is for.
+        """
+        name, fields = models.describe(model, name)
+        moments = tuple(np.asarray(mean).tolist()), tuple(np.asarray(std).tolist())
+        shape = source.element_spec["image"].shape
+        return cls(source.name, name, fields, source.classes, shape, *moments, role=role, is_thing=source.is_thing)
 
     def write(self, folder: Path) -> None:
         """Writes the file, or leaves it as an earlier start of the run wrote it.
@@ -78,23 +103,23 @@ class SavedClassifier:
 
 
 @dataclass(frozen=True)
-class TrainedClassifier:
-    """A classifier that is ready to be used."""
+class TrainedNetwork:
+    """A network that is ready to be used."""
 
-    saved: SavedClassifier
+    saved: SavedNetwork
     """What it is."""
     model: nn.Module
-    """images [batch, height, width, channel] -> logits [batch, classes]."""
+    """images [batch, height, width, channel] -> what a network of its role answers."""
     variables: tasks.Variables
     """Those of the best validation."""
     member: str
     """Which member of a population it is; "" if there was one alone."""
 
 
-def read_saved(folder: Path) -> SavedClassifier:
-    """What a run's folder says of its classifier.
+def read_saved(folder: Path) -> SavedNetwork:
+    """What a run's folder says of its network.
 
-    Raises: MissingFile if there is no such folder; InputError if there is no classifier in it, or the file is damaged.
+    Raises: MissingFile if there is no such folder; InputError if there is no network in it, or the file is damaged.
     """
     if not folder.is_dir():
         raise MissingFile(f"There is no run {folder}.")
@@ -103,13 +128,14 @@ def read_saved(folder: Path) -> SavedClassifier:
         if parts:
             raise InputError(f"{folder} is not the run of one network; name one of its folders: {listed(parts)}.")
         raise InputError(
-            f"{folder} holds no classifier: it has no {FILE}, which every experiment writes that trains classifiers."
+            f"{folder} holds no network to be used: it has no {FILE}, which every experiment writes that trains "
+            "classifiers, segmenters or detectors."
         )
     return from_plain(read_json(folder / FILE), folder / FILE)
 
 
-def from_plain(plain: Mapping[str, Any], path: Path) -> SavedClassifier:
-    """What JSON holds of a classifier.
+def from_plain(plain: Mapping[str, Any], path: Path) -> SavedNetwork:
+    """What JSON holds of a network.
 
     Args:
       plain: field -> value.
@@ -136,19 +162,34 @@ def from_plain(plain: Mapping[str, Any], path: Path) -> SavedClassifier:
     channels = plain["shape"][2]
     if not len(plain["mean"]) == len(plain["std"]) == channels:
         raise InputError(f"{path} is damaged: mean and std must be of {channels} channel(s).")
+    role, is_thing = plain.get("role", "classifier"), tuple(plain.get("is_thing", ()))
+    if role not in ROLES or len(is_thing) not in (0, len(plain["classes"])):
+        raise InputError(f"{path} is damaged: it says no role or is_thing that can be used.")
     lists = {name: tuple(plain[name]) for name in ("classes", "shape", "mean", "std")}
-    return SavedClassifier(plain["data"], plain["model"], plain["fields"], **lists, weights=weights, trained=trained)
+    return SavedNetwork(
+        plain["data"],
+        plain["model"],
+        plain["fields"],
+        **lists,
+        role=role,
+        is_thing=is_thing,
+        weights=weights,
+        trained=trained,
+    )
 
 
-def load_classifier(folder: Path) -> TrainedClassifier:
-    """The classifier of a finished run, with the variables of the best validation; of a population, the best member.
+def load_network(folder: Path, role: str | None = "classifier") -> TrainedNetwork:
+    """The network of a finished run, with the variables of the best validation; of a population, the best member.
 
     Args:
       folder: the run's or, where a run trained several networks, that of one of them.
-    Raises: MissingFile; InputError if there is no classifier, training is not done, the checkpoint that counts is
-      missing or damaged, or the network can't be made again.
+      role: "classifier", "segmenter" or "detector"; None for any.
+    Raises: MissingFile; InputError if there is no network, it has another role, training is not done, the checkpoint
+      that counts is missing or damaged, or the network can't be made again.
     """
     saved = read_saved(folder)
+    if role is not None and saved.role != role:
+        raise InputError(f"The network of the run in {folder} is a {saved.role}; etude {ROLES[saved.role]} uses it.")
     if not saved.trained or ((folder / "config.json").exists() and not (folder / "result.json").exists()):
         raise InputError(f"The run in {folder} is not finished; the command that began it goes on with it.")
     model = models.rebuild(saved.model, saved.fields)
@@ -160,31 +201,32 @@ def load_classifier(folder: Path) -> TrainedClassifier:
         hyper = {name.removeprefix("state/hyper/"): x[number] for name, x in restored.tree.items() if "hyper/" in name}
         numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in hyper.items())
         member = f"member {number + 1} of {len(seeds)}, with the best validation: seed {seeds[number]}, {numbers}"
-    return TrainedClassifier(saved, model, _fitted(arrays, model, saved, folder), member)
+    return TrainedNetwork(saved, model, _fitted(arrays, model, saved, folder), member)
 
 
-def to_metadata(saved: SavedClassifier) -> dict[str, str]:
-    """What a file of weights says of the classifier, as the texts that such a file can hold."""
+def to_metadata(saved: SavedNetwork) -> dict[str, str]:
+    """What a file of weights says of the network, as the texts that such a file can hold."""
     values = {name: value for name, value in asdict(saved).items() if name in EXPORTED}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
-def saved_in(path: Path) -> SavedClassifier | None:
-    """What a file of weights says of its classifier; None if it says nothing, as published files do.
+def saved_in(path: Path) -> SavedNetwork | None:
+    """What a file of weights says of its network; None if it says nothing, as published files do.
 
     Raises: InputError if what it says can't be used.
     """
     texts = pretrained.read_metadata(path)
-    if not texts.keys() >= EXPORTED:
+    if not texts.keys() >= NEEDED:
         return None
+    plain = ("data", "model", "role")
     try:
-        values = {name: texts[name] if name in ("data", "model") else json.loads(texts[name]) for name in EXPORTED}
+        values = {name: texts[name] if name in plain else json.loads(texts[name]) for name in EXPORTED if name in texts}
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is damaged: its metadata are no JSON ({error}).") from None
     return from_plain(values, path)
 
 
-def model_in(path: Path, saved: SavedClassifier, named: str | None = None) -> nn.Module:
+def model_in(path: Path, saved: SavedNetwork, named: str | None = None) -> nn.Module:
     """The network of a file of weights.
 
     A file comes from anywhere, so that what it says imports nothing: a network of one's own must be named.
@@ -225,7 +267,7 @@ def _best_member(record: Mapping[str, Any]) -> int:
     return max(range(len(scores)), key=lambda i: (all(map(math.isfinite, scores[i])), scores[i]))
 
 
-def _fitted(arrays: Mapping[str, np.ndarray], model: nn.Module, saved: SavedClassifier, folder: Path) -> Any:
+def _fitted(arrays: Mapping[str, np.ndarray], model: nn.Module, saved: SavedNetwork, folder: Path) -> Any:
     """Arrays by their paths as variables of the network; raises InputError if they are those of another one."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(pretrained.template(model, saved.shape))
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]

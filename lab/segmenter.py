@@ -1,0 +1,220 @@
+"""Networks that name the class of every pixel, as a `Training`, and what they predict of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import losses, metrics, models, tasks, train
+from ..data import Source, augment, moments
+from ..data.augment import annotated
+from ..errors import InputError
+from ..models import dense
+from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
+from .saved_network import SavedNetwork
+from .training import Training, load, make_training
+from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, Choice, at_least
+
+REGION_LOSSES = {"none": None, "dice": losses.dice_loss, "lovasz": losses.lovasz_softmax_loss}
+PREDICTED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class SegmentationLossOptions:
+    """What the loss of a segmentation is, besides cross-entropy."""
+
+    TITLE: ClassVar[str] = "model"
+
+    region_loss: Annotated[str, Choice("region loss", REGION_LOSSES)] = "none"
+    """Loss of whole regions that is added to the cross-entropy: dice, or Lovász-softmax (lovasz)."""
+    region_weight: Annotated[float, NON_NEGATIVE] = 1.0
+    """Factor of the region loss."""
+    border_weight: Annotated[float, NON_NEGATIVE] = 0.0
+    """Factor w₀ of U-Net's weight map, which stresses what separates two objects, such as 10; 0 for no map."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside this loss, each with the reason."""
+        return {"region_weight": "there is no region loss"} if self.region_loss == "none" else {}
+
+
+@dataclass(frozen=True)
+class AnnotatedOptions:
+    """How each training image is changed together with its annotation, anew in every epoch."""
+
+    TITLE: ClassVar[str] = "augmentation"
+
+    flip: bool = False
+    """Random left-right flips."""
+    rotate: Annotated[float, NON_NEGATIVE] = 0.0
+    """Largest rotation of an image, in degrees, such as 10."""
+    zoom: Annotated[float, PROPER_FRACTION] = 0.0
+    """Largest change of an image's scale: 0.1 for 0.9 to 1.1."""
+    move: Annotated[float, FRACTION] = 0.0
+    """Largest shift of an image, as a fraction of its side, such as 0.1."""
+    elastic: Annotated[float, NON_NEGATIVE] = 0.0
+    """Standard deviation of an elastic deformation (U-Net), in pixels, such as 10 for images of 512 pixels."""
+    elastic_points: Annotated[int, at_least(2, 64)] = 3
+    """Number of points along each side that the elastic deformation moves."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A network that names the class of every pixel, ready to train."""
+
+    training: Training
+    """How it is trained."""
+    model: nn.Module
+    """images [batch, height, width, channel] -> logits [batch, height, width, classes]."""
+    preprocess: Callable[[jax.Array], jax.Array]
+    """Images of the data set -> images for the model."""
+
+    def predictor(self, source: Source, *, tolerance: float) -> Callable[[tasks.Variables], dict[str, np.ndarray]]:
+        """Variables of one run -> what it says of a split, compiled once for all runs.
+
+        Args:
+          source: the split.
+          tolerance: distance in pixels at which two boundaries still agree.
+        Returns: variables -> {"classes": uint8 or int32 [n, height, width], "boundary_f": [n, classes]}, NaN for a
+          class that an image has not.
+        """
+        classes = len(source.classes)
+
+        def predict(variables, batch):
+            logits: Any = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
+            guess = dense.center_crop(logits, batch["image"].shape[1:3]).argmax(-1)
+            score = metrics.boundary_f(guess, batch["semantic"], classes, tolerance)
+            return {"classes": guess.astype(jnp.uint8 if classes <= 256 else jnp.int32), "boundary_f": score}
+
+        return train.map_examples(predict, source, batch_size=PREDICTED_AT_ONCE, resident=self.training.batch.resident)
+
+
+def segmentation(
+    *,
+    data: DataOptions,
+    model: str | nn.Module,
+    batch: BatchOptions,
+    optimizer: OptimizerOptions,
+    update: UpdateOptions,
+    loss: SegmentationLossOptions = SegmentationLossOptions(),
+    augmentation: AnnotatedOptions = AnnotatedOptions(),
+    seed: int = 0,
+    fields: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    layout: LayoutOptions = LayoutOptions(),
+    accumulate: int = 1,
+) -> Segmenter:
+    """Loads the data and builds the network that options name.
+
+    Args:
+      data, batch, optimizer, update, loss, augmentation, layout: groups of options.
+      model: a name of `models.names(role="segmenter")`, or a module: images -> logits of every pixel.
+      seed: seed of the training.
+      fields: fields of the named network, such as {"width": 16}.
+      dtype: data type of activations and gradients.
+      accumulate: number of parts of a batch.
+    Raises: InputError for a name, split or number that is not valid, or data without classes of pixels.
+    """
+    source = load(data, "train")
+    if "semantic" not in source.element_spec:
+        raise InputError(f"{source.name} has no classes of pixels; a segmentation needs them, such as scenes has.")
+    shape = source.element_spec["image"].shape
+    name = model if isinstance(model, str) else None
+    if isinstance(model, str):
+        axis_name = train.make_layout(layout.parallel).axis_name
+        model = named_segmenter(model, len(source.classes), fields or {}, dtype, axis_name)
+    mean, std = moments(source)
+    preprocess = partial(prepare_for, model, mean=mean, std=std)
+    region = REGION_LOSSES[loss.region_loss]
+    if loss.border_weight and "masks" not in source.element_spec:
+        raise InputError(f"{source.name} has no objects, between which U-Net's weight map could stress the borders.")
+    task = tasks.segmentation(
+        model,
+        shape,
+        len(source.classes),
+        preprocess=preprocess,
+        region_losses=() if region is None else ((loss.region_weight, region),),
+        pixel_weights=partial(border_weights, factor=loss.border_weight) if loss.border_weight else None,
+    )
+    training = make_training(
+        task,
+        source,
+        data=data,
+        batch=batch,
+        optimizer=optimizer,
+        update=update,
+        seed=seed,
+        layout=layout,
+        accumulate=accumulate,
+        augment=make_annotated_augmentation(augmentation),
+    )
+    saved = SavedNetwork.of(model, name, source, mean, std, "segmenter")
+    return Segmenter(replace(training, saved=saved), model, preprocess)
+
+
+def prepare_for(model: nn.Module, images: jax.Array, *, mean: np.ndarray, std: np.ndarray) -> jax.Array:
+    """Images of a data set -> images for a segmenter: normalized, and continued by mirroring for one that pads nothing.
+
+    The middle of the answer, `models.dense.center_crop`, is the answer for the images.
+    """
+    images = augment.normalize(images, mean=mean, std=std)
+    if isinstance(model, dense.UNet) and model.padding == "VALID":
+        return dense.mirror_padded(images, model.depth)
+    return images
+
+
+def named_segmenter(
+    name: str, num_classes: int, fields: Mapping[str, Any], dtype: str, axis_name: str | None
+) -> nn.Module:
+    """The segmenter of a name, for so many classes.
+
+    Raises: InputError for an unknown name, or a network that does not segment.
+    """
+    role = models.entry(name).role
+    if role != "segmenter":
+        raise InputError(f"{name} is a {role} and does not segment; choose one of models.names(role='segmenter').")
+    model = models.create(name, num_classes=num_classes, dtype=jnp.dtype(dtype), **fields)
+    return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
+
+
+def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
+    """(key, batch, hyper) -> batch whose images are changed together with their annotation; None for no change."""
+    changes = []
+    if options.flip:
+        changes.append(annotated.random_flip)
+    if options.rotate or options.zoom or options.move:
+        affine = partial(annotated.random_affine, degrees=options.rotate, scale=options.zoom, translate=options.move)
+        changes.append(affine)
+    if options.elastic:
+        changes.append(partial(annotated.random_elastic, std=options.elastic, points=options.elastic_points))
+    if not changes:
+        return None
+
+    def change(key: jax.Array, example: annotated.Example) -> dict[str, Any]:
+        example = dict(example)
+        for each, key_of in zip(changes, jax.random.split(key, len(changes)), strict=True):
+            example = each(key_of, example)
+        return dict(example)
+
+    of_batch = annotated.per_example(change)
+    return lambda key, batch, hyper: of_batch(key, batch)
+
+
+def border_weights(batch: tasks.Batch, *, factor: float) -> jax.Array:
+    """U-Net's weight map of the objects of a batch, [batch, height, width]."""
+    masks = batch["masks"]
+    number = jnp.arange(1, masks.shape[1] + 1)[:, None, None]
+    instances = (masks.astype(jnp.int32) * number).max(1)
+    return jax.vmap(partial(losses.unet_weight_map, w0=factor))(instances)
+
+
+def larger_overlap(validation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Score of a validation: mean IoU; the loss decides ties."""
+    return validation["miou"], -validation["loss"]

@@ -1,0 +1,69 @@
+"""Scores of what detectors and segmenters say of a split, from examples as data sets have them."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etude import data, lab, tasks
+from etude.lab.detector import panoptic_scores, panoptic_truth
+from etude.lab.segmenter import border_weights
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return data.subset(data.load("scenes:32", "test"), 12).arrays()
+
+
+@pytest.fixture(scope="module")
+def is_thing():
+    return data.load("scenes:32", "test").is_thing
+
+
+def perfect(truth):
+    classes, ids = panoptic_truth(truth)
+    scores = np.where(truth["labels"] >= 0, 0.9, 0).astype(np.float32)
+    return {**truth, "scores": scores, "classes": classes, "ids": ids}
+
+
+@pytest.mark.parametrize("regions", ["boxes", "masks"])
+def test_the_truth_itself_is_found_perfectly(truth, is_thing, regions):
+    numbers = lab.detection_scores(perfect(truth), truth, sum(is_thing), regions=regions).numbers
+    assert (numbers["map"], numbers["map50"]) == (1, 1)
+    missing = perfect(truth) | {"labels": np.where(np.arange(5) == 0, -1, truth["labels"])}
+    assert lab.detection_scores(missing, truth, sum(is_thing), regions=regions).numbers["map"] < 0.9
+
+
+def test_the_truth_itself_has_panoptic_quality_1_and_one_lost_object_costs_what_the_definition_says(truth, is_thing):
+    found = perfect(truth)
+    assert panoptic_scores(found, truth, is_thing).numbers["pq"] == 1
+    label = truth["labels"][0, 0]
+    classes, ids = found["classes"].copy(), found["ids"].copy()
+    gone = ids[0] == 1
+    classes[0][gone], ids[0][gone] = -1, 0
+    of_class = panoptic_scores({**found, "classes": classes, "ids": ids}, truth, is_thing).class_pq[label]
+    count = (truth["labels"] == label).sum()
+    assert of_class == pytest.approx((count - 1) / (count - 1 + 0.5))
+
+
+def test_a_crowd_that_is_not_found_is_not_missed(truth, is_thing):
+    found = perfect(truth)
+    crowd = np.zeros_like(truth["crowd"])
+    crowd[0, 0] = True
+    classes, ids = found["classes"].copy(), found["ids"].copy()
+    gone = ids[0] == 1
+    classes[0][gone], ids[0][gone] = -1, 0
+    missed = {**found, "classes": classes, "ids": ids}
+    assert panoptic_scores(missed, truth, is_thing).numbers["pq"] < 1
+    assert panoptic_scores(missed, truth | {"crowd": crowd}, is_thing).numbers["pq"] == 1
+
+
+def test_the_weight_map_of_a_batch_is_that_of_its_objects_and_1_inside(truth):
+    batch = {"masks": jnp.asarray(truth["masks"][:3])}
+    weights = np.asarray(border_weights(batch, factor=10.0))
+    inside = truth["masks"][:3].any(1)
+    assert (weights[inside] == 1).all()
+    assert weights[~inside].max() > 1.5
+
+
+def test_classes_of_a_panoptic_truth_are_those_of_the_semantic_map(truth):
+    classes, _ = tasks.panoptic_truth(*(jnp.asarray(truth[name]) for name in ("masks", "labels", "semantic")))
+    np.testing.assert_array_equal(classes, truth["semantic"])
