@@ -32,6 +32,7 @@ from .sources import (
     scenes,
     select,
     subset,
+    with_regions,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "subset",
     "to_pixels",
     "to_signed_unit",
+    "with_regions",
 ]

@@ -78,6 +78,18 @@ PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", **SMOKE_OPTIONS),
     "demo": DEMO,
     "paper": lab.override(Config(), preset="paper", **PAPER_OPTIONS),  # RetinaNet's, Lin et al. 2017
+    "bccd": lab.override(
+        Config(),
+        preset="bccd",
+        data="voc:BCCD",  # docs/dense_prediction.md says where it is from
+        image_size=320,
+        flip=True,
+        turn=True,
+        zoom=0.2,
+        most_objects=100,
+        batch_size=8,
+        epochs=40,
+    ),
 }
 
 

@@ -91,11 +91,15 @@ if TYPE_CHECKING:
         SegmentationLossOptions,
         Segmenter,
         border_weights,
+        label_of,
         larger_overlap,
         make_annotated_augmentation,
         named_segmenter,
         prepare_for,
+        region_scores,
+        region_threshold,
         segmentation,
+        segmentation_scores,
     )
     from .tables import read_csv, write_csv
     from .trained import Trained, fit, write_members
@@ -212,6 +216,7 @@ __all__ = [
     "flatten",
     "hyperparameters",
     "in_batches",
+    "label_of",
     "larger_overlap",
     "load",
     "load_arrays",
@@ -244,6 +249,8 @@ __all__ = [
     "read_csv",
     "read_json",
     "read_result",
+    "region_scores",
+    "region_threshold",
     "report_classifier",
     "run_folder",
     "save_arrays",
@@ -252,6 +259,7 @@ __all__ = [
     "schedule_of",
     "scheduled",
     "segmentation",
+    "segmentation_scores",
     "stages",
     "stages_of",
     "starting_weights",
@@ -296,8 +304,11 @@ __getattr__ = on_first_use(
         "reporting": "curves draw_predictions report_classifier",
         "run": "Claim Result Run RunOptions number_text open_run save_figures",
         "saved_network": "SavedNetwork TrainedNetwork load_network model_in saved_in to_metadata",
-        "segmenter": "AnnotatedOptions SegmentationLossOptions Segmenter border_weights larger_overlap "
-        "make_annotated_augmentation named_segmenter prepare_for segmentation",
+        "segmenter": """
+            AnnotatedOptions SegmentationLossOptions Segmenter border_weights label_of larger_overlap
+            make_annotated_augmentation named_segmenter prepare_for region_scores region_threshold segmentation
+            segmentation_scores
+        """,
         "tables": "read_csv write_csv",
         "trained": "Trained fit write_members",
         "training": """

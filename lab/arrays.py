@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import train
+from ..data import Source
 from ..errors import InputError, MissingFile, listed, writing
 from .tables import Named
 
 EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
+_PIXELS_AT_ONCE = 2**22  # of images: as many as 16 of 512×512 have
+
+
+def evaluation_batch(source: Source) -> int:
+    """Number of examples of a split at a time where nothing is trained: fewer of large images, which take memory.
+
+    >>> from etude import data
+    >>> evaluation_batch(data.load("digits", "test"))
+    256
+    """
+    image = source.element_spec.get("image")
+    pixels = 1 if image is None else math.prod(image.shape[:2])
+    return min(EVALUATION_BATCH, max(1, _PIXELS_AT_ONCE // pixels))
 
 
 def in_batches(function: Callable, *arrays: Any, size: int = EVALUATION_BATCH) -> Any:

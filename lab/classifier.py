@@ -22,7 +22,7 @@ import numpy as np
 from .. import metrics, models, tasks, train
 from ..data import Source, augment, labels, moments, require_images
 from ..errors import InputError
-from .arrays import EVALUATION_BATCH
+from .arrays import evaluation_batch
 from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
 from .options import (
     BatchOptions,
@@ -71,7 +71,7 @@ class Classifier:
             return {"probabilities": metrics.mean_vote(jax.nn.softmax(logits))}
 
         resident = self.training.batch.resident
-        rows = train.map_examples(predict, source, batch_size=EVALUATION_BATCH, resident=resident)
+        rows = train.map_examples(predict, source, batch_size=evaluation_batch(source), resident=resident)
         return lambda variables: rows(variables)["probabilities"]
 
 

@@ -15,13 +15,12 @@ import numpy as np
 from .. import metrics, models, tasks, train
 from ..data import Source, augment, moments
 from ..errors import InputError
+from .arrays import evaluation_batch
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .saved_network import SavedNetwork
 from .segmenter import AnnotatedOptions, make_annotated_augmentation
 from .training import Training, load, make_training
 from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, at_least
-
-FOUND_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ class Detector:
             found = find_objects(self.model, variables, self.preprocess(batch["image"]), options, fusion)
             return {name: array for name, array in found._asdict().items() if array is not None}
 
-        return train.map_examples(find, source, batch_size=FOUND_AT_ONCE, resident=self.training.batch.resident)
+        size, resident = evaluation_batch(source), self.training.batch.resident
+        return train.map_examples(find, source, batch_size=size, resident=resident)
 
 
 def find_objects(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import losses, metrics, models, tasks, train
-from ..data import Source, augment, moments
+from ..data import Source, augment, moments, select, with_regions
 from ..data.augment import annotated
-from ..errors import InputError
+from ..errors import InputError, unknown_name
 from ..models import dense
+from .arrays import evaluation_batch
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .saved_network import SavedNetwork
 from .training import Training, load, make_training
 from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, Choice, at_least
 
 REGION_LOSSES = {"none": None, "dice": losses.dice_loss, "lovasz": losses.lovasz_softmax_loss}
-PREDICTED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class SegmentationLossOptions:
     region_weight: Annotated[float, NON_NEGATIVE] = 1.0
     """Factor of the region loss."""
     border_weight: Annotated[float, NON_NEGATIVE] = 0.0
-    """Factor w₀ of U-Net's weight map, which stresses what separates two objects, such as 10; 0 for no map."""
+    """Factor w₀ of U-Net's weight map, which stresses what separates two objects, such as 10; 0 for no map. Without
+    masks of objects, they are the connected regions of all classes but the first."""
 
     @property
     def without_effect(self) -> Mapping[str, str]:
@@ -53,6 +55,8 @@ class AnnotatedOptions:
 
     flip: bool = False
     """Random left-right flips."""
+    turn: bool = False
+    """Random turns by quarters, of images that are not square by halves."""
     rotate: Annotated[float, NON_NEGATIVE] = 0.0
     """Largest rotation of an image, in degrees, such as 10."""
     zoom: Annotated[float, PROPER_FRACTION] = 0.0
@@ -76,24 +80,33 @@ class Segmenter:
     preprocess: Callable[[jax.Array], jax.Array]
     """Images of the data set -> images for the model."""
 
-    def predictor(self, source: Source, *, tolerance: float) -> Callable[[tasks.Variables], dict[str, np.ndarray]]:
+    def predictor(
+        self, source: Source, *, probability_of: int | None = None
+    ) -> Callable[[tasks.Variables], dict[str, np.ndarray]]:
         """Variables of one run -> what it says of a split, compiled once for all runs.
 
         Args:
           source: the split.
-          tolerance: distance in pixels at which two boundaries still agree.
-        Returns: variables -> {"classes": uint8 or int32 [n, height, width], "boundary_f": [n, classes]}, NaN for a
-          class that an image has not.
+          probability_of: a class whose probability is wanted too, or None.
+        Returns: variables -> {"classes": uint8 or int32 [n, height, width], "boundary_f": [n, classes], NaN for a
+          class that an image has not, and perhaps "probability": float32 [n, height, width]}. Boundaries agree within
+          0.8 % of the image's diagonal, rounded up to pixels, as in DAVIS.
         """
         classes = len(source.classes)
+        tolerance = math.ceil(0.008 * math.hypot(*source.element_spec["semantic"].shape))
 
         def predict(variables, batch):
             logits: Any = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
-            guess = dense.center_crop(logits, batch["image"].shape[1:3]).argmax(-1)
+            logits = dense.center_crop(logits, batch["image"].shape[1:3])
+            guess = logits.argmax(-1)
             score = metrics.boundary_f(guess, batch["semantic"], classes, tolerance)
-            return {"classes": guess.astype(jnp.uint8 if classes <= 256 else jnp.int32), "boundary_f": score}
+            said = {"classes": guess.astype(jnp.uint8 if classes <= 256 else jnp.int32), "boundary_f": score}
+            return (
+                said if probability_of is None else said | {"probability": jax.nn.softmax(logits)[..., probability_of]}
+            )
 
-        return train.map_examples(predict, source, batch_size=PREDICTED_AT_ONCE, resident=self.training.batch.resident)
+        size, resident = evaluation_batch(source), self.training.batch.resident
+        return train.map_examples(predict, source, batch_size=size, resident=resident)
 
 
 def segmentation(
@@ -134,7 +147,7 @@ def segmentation(
     preprocess = partial(prepare_for, model, mean=mean, std=std)
     region = REGION_LOSSES[loss.region_loss]
     if loss.border_weight and "masks" not in source.element_spec:
-        raise InputError(f"{source.name} has no objects, between which U-Net's weight map could stress the borders.")
+        source = with_regions(source)
     task = tasks.segmentation(
         model,
         shape,
@@ -189,6 +202,8 @@ def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
     changes = []
     if options.flip:
         changes.append(annotated.random_flip)
+    if options.turn:
+        changes.append(annotated.random_turn)
     if options.rotate or options.zoom or options.move:
         affine = partial(annotated.random_affine, degrees=options.rotate, scale=options.zoom, translate=options.move)
         changes.append(affine)
@@ -208,13 +223,81 @@ def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
 
 
 def border_weights(batch: tasks.Batch, *, factor: float) -> jax.Array:
-    """U-Net's weight map of the objects of a batch, [batch, height, width]."""
-    masks = batch["masks"]
-    number = jnp.arange(1, masks.shape[1] + 1)[:, None, None]
-    instances = (masks.astype(jnp.int32) * number).max(1)
+    """U-Net's weight map of the objects (or the regions) of a batch, [batch, height, width]."""
+    if "masks" in batch:
+        number = jnp.arange(1, batch["masks"].shape[1] + 1)[:, None, None]
+        instances = (batch["masks"].astype(jnp.int32) * number).max(1)
+    else:
+        instances = batch["regions"]
     return jax.vmap(partial(losses.unet_weight_map, w0=factor))(instances)
 
 
 def larger_overlap(validation: Mapping[str, Any]) -> tuple[Any, ...]:
     """Score of a validation: mean IoU; the loss decides ties."""
     return validation["miou"], -validation["loss"]
+
+
+class SegmentationScores(NamedTuple):
+    """How good maps of classes are."""
+
+    numbers: dict[str, float]
+    """"miou", "mean_accuracy", "pixel_accuracy" and "boundary_f"."""
+    classes: dict[str, dict[str, float]]
+    """Name of each class that occurs -> "iou" and "boundary_f"."""
+
+
+def segmentation_scores(classes: np.ndarray, boundary_f: np.ndarray, truth: Source) -> SegmentationScores:
+    """Numbers of a whole split.
+
+    Args:
+      classes: predicted, [n, height, width].
+      boundary_f: of each class in each image, [n, classes], NaN where it is neither there nor predicted. The mean over
+        images for each class, then over classes.
+      truth: the split, whose examples have "semantic".
+    """
+    confusion = np.zeros((len(truth.classes), len(truth.classes) + 1))
+    size = evaluation_batch(truth)
+    for start in range(0, len(truth), size):
+        rows = np.arange(start, min(start + size, len(truth)))
+        semantic = select(truth, ["semantic"]).read(rows)["semantic"]
+        predicted = jnp.asarray(classes[rows].astype(np.int32))
+        confusion += np.asarray(metrics.confusion_matrix(predicted, jnp.asarray(semantic), len(truth.classes)))
+    boundaries = np.array([metrics.mean_of_defined(each) for each in boundary_f.T])
+    numbers = metrics.segmentation_scores(confusion) | {"boundary_f": metrics.mean_of_defined(boundaries)}
+    of_class = zip(truth.classes, metrics.class_iou(confusion), boundaries, strict=True)
+    defined = {
+        name: {"iou": float(iou)} | ({} if np.isnan(boundary) else {"boundary_f": float(boundary)})
+        for name, iou, boundary in of_class
+        if not np.isnan(iou)
+    }
+    return SegmentationScores(numbers, defined)
+
+
+def label_of(source: Source, name: str | None) -> int | None:
+    """The number of a class, or None for none.
+
+    Raises: InputError for a name that is not one of the classes.
+    """
+    if name is not None and name not in source.classes:
+        raise unknown_name("class", name, source.classes)
+    return None if name is None else source.classes.index(name)
+
+
+def region_threshold(probability: np.ndarray, truth: Source, label: int) -> float:
+    """The threshold of the probability of a class at which its regions agree best with the true ones (V-Rand).
+
+    Args:
+      probability: [n, height, width].
+      truth: the split, whose examples have "semantic".
+      label: the class.
+    """
+    return metrics.best_isbi_scores(probability, _inside(truth, label))["v_rand_threshold"]
+
+
+def region_scores(inside: np.ndarray, truth: Source, label: int) -> dict[str, float]:
+    """`metrics.isbi_scores` of the predicted inside of regions, bool [n, height, width], against those of a class."""
+    return metrics.isbi_scores(inside, _inside(truth, label))
+
+
+def _inside(truth: Source, label: int) -> np.ndarray:
+    return select(truth, ["semantic"]).arrays()["semantic"] == label

@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import data, schedules, tasks, train
 from ..errors import InputError
-from .arrays import EVALUATION_BATCH
+from .arrays import evaluation_batch
 from .cache import cache_folder
 from .folder import write_json
 from .grids import parse_grid
@@ -275,7 +275,8 @@ class Training:
     def evaluator(self, source: data.Source, layout: train.Layout, task: tasks.Task | None = None) -> train.Measure:
         """Placed variables -> loss and metrics over a split, of the training's task or another one."""
         evaluation = tasks.evaluation(self.task if task is None else task)
-        return train.evaluator(evaluation, source, layout, batch_size=EVALUATION_BATCH, resident=self.batch.resident)
+        size = evaluation_batch(source)
+        return train.evaluator(evaluation, source, layout, batch_size=size, resident=self.batch.resident)
 
 
 def make_training(

@@ -3,14 +3,15 @@
 An annotated example is a dict with "image" [height, width, channel] and any of
 
   semantic  int32 [height, width], a class for each pixel, −1 for none;
+  regions   int32 [height, width], the number of each pixel's connected region, from 1 on, 0 for none;
   masks     uint8 [objects, height, width], 1 where the object is;
   boxes     float32 [objects, 4], (left, top, right, bottom) in pixels;
   labels    int32 [objects], the class of each object, −1 where there is none.
 
 Other arrays stay as they are. A change is (key, example) -> example, and `per_example` applies it to batches. Places
-that come into view are 0 in the image, and −1 in `semantic`. An object that is moved keeps its place in the list; its
-box is the smallest around its mask or, without masks, around its moved box, cut at the borders. Where less than
-`LEAST_VISIBLE` of an object remains in the image, it is dropped: label −1, box and mask 0.
+that come into view are 0 in the image and in `regions`, and −1 in `semantic`. An object that is moved keeps its place
+in the list; its box is the smallest around its mask or, without masks, around its moved box, cut at the borders. Where
+less than `LEAST_VISIBLE` of an object remains in the image, it is dropped: label −1, box and mask 0.
 """
 
 from __future__ import annotations
@@ -30,12 +31,20 @@ Example = Mapping[str, Any]
 Change = Callable[[jax.Array, Example], dict[str, Any]]
 
 LEAST_VISIBLE = 0.1
-PARTS = ("image", "semantic", "masks", "boxes", "labels")
+PARTS = ("image", "semantic", "regions", "masks", "boxes", "labels")
 
 
 def random_flip(key: jax.Array, example: Example, *, probability: Scalar = 0.5) -> dict[str, Any]:
     """Mirrors an example left to right with a given probability, in [0, 1]; it may be traced."""
     return affine(example, geometry.mirror(geometry.draw_flip(key, probability)))
+
+
+def random_turn(key: jax.Array, example: Example) -> dict[str, Any]:
+    """Turns an example by 0, 90, 180 or 270 degrees, or, if it is not square, by 0 or 180: no pixel is interpolated."""
+    height, width, _ = example["image"].shape
+    step = 1 if height == width else 2
+    degrees = 90 * step * jax.random.randint(key, (), 0, 4 // step)
+    return affine(example, jnp.round(geometry.rotation(degrees)))
 
 
 def random_affine(
@@ -205,7 +214,13 @@ def mosaic(key: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     ]
     made = {}
     for name in parts:
-        if name in ("image", "semantic"):
+        if name == "regions":  # numbers of four images, none of which has more regions than pixels
+            apart = (
+                jnp.where(each["regions"] > 0, each["regions"] + number * height * width, 0)
+                for number, each in enumerate(quarters)
+            )
+            made[name] = sum(jnp.where(e["inside"], x, 0) for e, x in zip(quarters, apart, strict=True))
+        elif name in ("image", "semantic"):
             masks = [each["inside"] if name == "semantic" else each["inside"][..., None] for each in quarters]
             made[name] = sum(jnp.where(mask, each[name], 0) for mask, each in zip(masks, quarters, strict=True))
         else:
@@ -230,6 +245,8 @@ def _moved(
     changed = {**example, "image": move_image(example["image"])}
     if "semantic" in example:
         changed["semantic"] = move_mask(example["semantic"], -1)
+    if "regions" in example:
+        changed["regions"] = move_mask(example["regions"], 0)
     if "masks" not in example:
         return changed
     # One look-up of places for the masks of all objects.

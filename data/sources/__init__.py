@@ -7,6 +7,7 @@ from .annotated.rle import run_lengths
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
+from .regions import with_regions
 from .source import Arrays, Records, Source, select, subset
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "scenes",
     "select",
     "subset",
+    "with_regions",
 ]

@@ -67,7 +67,7 @@ def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
     presets = MODULES[name].PRESETS
-    assert set(presets) - {"fashion_mnist"} == {"smoke", "demo", "paper"}
+    assert set(presets) - {"fashion_mnist", "bccd", "isbi"} == {"smoke", "demo", "paper"}
     assert all(config.run.preset == preset for preset, config in presets.items())
 
 

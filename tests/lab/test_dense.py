@@ -1,5 +1,6 @@
 """Scores of what detectors and segmenters say of a split, from examples as data sets have them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -67,3 +68,31 @@ def test_the_weight_map_of_a_batch_is_that_of_its_objects_and_1_inside(truth):
 def test_classes_of_a_panoptic_truth_are_those_of_the_semantic_map(truth):
     classes, _ = tasks.panoptic_truth(*(jnp.asarray(truth[name]) for name in ("masks", "labels", "semantic")))
     np.testing.assert_array_equal(classes, truth["semantic"])
+
+
+def test_the_threshold_of_regions_is_chosen_and_then_used_as_it_is():
+    truth = np.ones((1, 8, 9), np.int32)
+    truth[0, :, 4] = 0  # a border between two cells
+    source = data.Source(
+        "cells", "validation", [{"semantic": truth[0]}], {"semantic": of(truth[0])}, ("border", "cell")
+    )
+    probability = np.where(truth == 1, 0.95, 0.55).astype(np.float32)  # below 0.6 the cells are merged
+    assert lab.region_threshold(probability, source, 1) == 0.6
+    assert lab.region_scores(probability > 0.6, source, 1)["v_rand"] == 1
+    assert lab.region_scores(probability > 0.5, source, 1)["v_rand"] < 0.7
+
+
+def test_scores_of_classes_leave_out_those_that_do_not_occur():
+    truth = np.array([[[0, 0], [1, -1]]], np.int32)
+    source = data.Source("maps", "test", [{"semantic": truth[0]}], {"semantic": of(truth[0])}, ("a", "b", "c"))
+    boundaries = np.array([[0.5, np.nan, np.nan]])
+    numbers, classes = lab.segmentation_scores(np.array([[[0, 1], [1, 2]]], np.uint8), boundaries, source)
+    assert classes == {"a": {"iou": 0.5, "boundary_f": 0.5}, "b": {"iou": 0.5}}
+    assert (numbers["miou"], numbers["boundary_f"], numbers["pixel_accuracy"]) == (0.5, 0.5, pytest.approx(2 / 3))
+    assert (lab.label_of(source, "c"), lab.label_of(source, None)) == (2, None)
+    with pytest.raises(ValueError, match="There is no class 'd'"):
+        lab.label_of(source, "d")
+
+
+def of(array):
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)

@@ -26,6 +26,7 @@ def example(seed=0, objects=3):
     return {
         "image": jnp.asarray(np.repeat(semantic[..., None] * 50, 3, -1), jnp.uint8),
         "semantic": jnp.asarray(semantic, jnp.int32),
+        "regions": jnp.asarray(semantic, jnp.int32),
         "masks": jnp.asarray(visible),
         "boxes": annotated.mask_boxes(jnp.asarray(visible)),
         "labels": jnp.asarray([*range(objects), -1], jnp.int32),
@@ -34,6 +35,7 @@ def example(seed=0, objects=3):
 
 CHANGES = {
     "flip": partial(annotated.random_flip, probability=0.5),
+    "turn": annotated.random_turn,
     "affine": partial(annotated.random_affine, degrees=30.0, scale=0.3, translate=0.2, shear=10.0),
     "jitter": partial(annotated.large_scale_jitter, lowest=0.5, highest=2.0),
     "elastic": partial(annotated.random_elastic, std=2.0),
@@ -50,6 +52,7 @@ def test_image_masks_and_boxes_move_together(change, seed):
     before = example(seed)
     after = change(jax.random.key(seed), before)
     semantic, masks, labels = (np.asarray(after[name]) for name in ("semantic", "masks", "labels"))
+    np.testing.assert_array_equal(after["regions"], np.maximum(semantic, 0))  # what comes into view is in no region
     # Where nothing else is near, no pixels were mixed: the gray is 50 times the class.
     near = np.stack([np.roll(semantic, (i, j), (0, 1)) for i in range(-2, 3) for j in range(-2, 3)])
     alone = (near == semantic).all(0)
@@ -74,6 +77,28 @@ def test_a_flip_is_exact_and_its_own_inverse():
     np.testing.assert_array_equal(once["image"], before["image"][:, ::-1])
     np.testing.assert_array_equal(once["boxes"][:-1, 0], SIDE - before["boxes"][:-1, 2])
     jax.tree.map(np.testing.assert_array_equal, flip(jax.random.key(1), once), before)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 8)])
+def test_turns_are_exact_and_all_that_fit_occur(shape):
+    rng = np.random.default_rng(0)
+    before = {
+        "image": jnp.asarray(rng.integers(0, 256, (*shape, 1)), jnp.uint8),
+        "boxes": jnp.array([[1.0, 2.0, 5.0, 4.0]]),
+        "labels": jnp.array([3]),
+    }
+    turns = [jax.jit(annotated.random_turn)(jax.random.key(seed), before) for seed in range(20)]
+    seen = set()
+    for after in turns:
+        quarters = [k for k in range(4) if np.array_equal(np.rot90(before["image"], k), after["image"])]
+        assert len(quarters) == 1
+        seen.update(quarters)
+        mask = np.zeros(shape, bool)
+        mask[2:4, 1:5] = True
+        rows, columns = np.nonzero(np.rot90(mask, quarters[0]))
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(after["boxes"][0], box, atol=1e-5)
+    assert seen == ({0, 1, 2, 3} if shape[0] == shape[1] else {0, 2})
 
 
 @pytest.mark.parametrize("parts", [("boxes", "labels"), ("boxes", "labels", "masks")])

@@ -1,5 +1,6 @@
 """Folders of images with masks: every kind of mask is read right or refused."""
 
+import jax
 import numpy as np
 import pytest
 from etude import data
@@ -152,3 +153,14 @@ def test_membranes_are_read(real_data):
     example = source[0]
     assert example["image"].shape == (512, 512, 1)
     assert 0.1 < (example["semantic"] == 0).mean() < 0.4  # membranes are black
+
+
+def test_regions_are_the_connected_pixels_of_one_class_and_stay_apart():
+    semantic = np.array([[1, 1, 0, 1], [0, 1, 0, 2], [1, 0, -1, 2]], np.int32)
+    spec = {"semantic": jax.ShapeDtypeStruct((3, 4), np.int32)}
+    source = data.with_regions(data.Source("cells", "train", [{"semantic": semantic}], spec))
+    assert source[0]["regions"].tolist() == [[1, 1, 0, 2], [0, 1, 0, 4], [3, 0, 0, 4]]
+    assert source.element_spec["regions"].dtype == np.int32
+    assert data.with_regions(source, background=1)[0]["regions"].max() == 4  # three of class 0, one of class 2
+    with pytest.raises(ValueError, match="no classes of pixels"):
+        data.with_regions(data.load("digits", "train"))
