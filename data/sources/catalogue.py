@@ -74,7 +74,7 @@ def names() -> Mapping[str, str]:
     """Every form of name that `load` takes -> one line that describes it.
 
     >>> list(names())[:3]
-    ['digits', 'scenes[:<size>[/<kinds>]]', 'tfds:<name>[/config][:version]']
+    ['digits', 'scenes[:<size>[/<kinds>]]', 'tfds:<name>[/config][:version][#part]']
     """
     return {kind.form: kind.line for kind in _KINDS.values()}
 
@@ -162,8 +162,9 @@ _KINDS = {
         _scenes,
     ),
     "tfds": _Kind(
-        "tfds:<name>[/config][:version]",
-        "a prepared set of TensorFlow Datasets, such as tfds:fashion_mnist; etude prepare gets it",
+        "tfds:<name>[/config][:version][#part]",
+        "a prepared set of TensorFlow Datasets, such as tfds:fashion_mnist; etude prepare gets it. Parts are objects "
+        "(of coco and voc) and segmentation_mask (of oxford_iiit_pet)",
         _Takes.A_NAME,
         _tfds,
     ),

@@ -20,32 +20,41 @@ from .images import image_spec
 from .pixels import CHANNELS, decode
 from .source import Source
 from .splits import assign
+from .tfds_annotated import OBJECTS, Annotated, classes_of, has_objects
 from .tfds_library import check_known, command, find, library
 
 _CHUNK = 4096  # encoded examples read at once for their labels
+_FIRST = 64  # images that show whether a test split has objects
 
 
 def load(name: str, split: str, *, data_dir: str | Path | None = None, image_size: int | None = None) -> Source:
-    """One split of a prepared set of labeled images.
+    """One split of a prepared set of labeled or annotated images.
 
-    The set must have an image called "image" and a class called "label"; its other features are left out.
+    The set must have an image called "image" and a class called "label", or "objects" with boxes and labels; its other
+    features are left out. `#objects` or `#segmentation_mask` after the name asks for a part that is not the label.
     `splits.assign` says which stored split becomes which: in imagenet2012 the stored validation split is the test
     split, and a tenth of train is the validation split. A stored test split without labels (−1, as tfds marks them)
     counts as missing.
 
     Args:
-      name: <name>[/config][:version]; without a version, the latest one on disk.
+      name: <name>[/config][:version][#part]; without a version, the latest one on disk. The part is "objects" or
+        "segmentation_mask"; by default "objects" of a set without labels, such as coco and voc.
       split: "train", "validation" or "test".
       data_dir: Folder of prepared sets; by default the one that tfds uses.
-      image_size: Resizes and crops all images to this many pixels per side; needed where the set fixes no size.
+      image_size: Resizes and crops all images to this many pixels per side (annotated ones are fitted into a square
+        with a gray border); needed where the set fixes no size.
     Returns: The split.
     Raises:
       FileNotFoundError: The set is not prepared; the message has the command that prepares it.
       ValueError: tfds has no such set, it is not one of labeled images, or it needs an image size.
     """
+    asked, (name, _, part) = name, name.partition("#")
     builder = _find(name, data_dir)
     info = builder.info
-    shape = _image_shape(name, info.features, image_size)
+    if not part and "label" not in info.features and has_objects(info.features):
+        part = OBJECTS
+    named = classes_of(name, info.features, part) if part else None
+    shape = _image_shape(name, info.features, image_size, labeled=named is None)
     stored = {each: split_info.num_examples for each, split_info in info.splits.items()}
     for each in stored:
         missing = [path for path in info.splits[each].filepaths if not path.exists()]
@@ -55,9 +64,13 @@ def load(name: str, split: str, *, data_dir: str | Path | None = None, image_siz
         f"{info.full_name} {each}": f"{split_info.num_examples} examples, {split_info.num_bytes} bytes"
         for each, split_info in info.splits.items()
     }
-    if stored.get("test") and _encoded(builder, "test")[0]["label"] < 0:
+    if stored.get("test") and _is_secret(_encoded(builder, "test"), part):
         del stored["test"]
     which, indices = assign(stored, split)
+    if named is not None:
+        records = Annotated(_encoded(builder, which), indices, f"tfds:{asked} {split}", shape, part, len(named))
+        things = (True,) * len(named) if part == OBJECTS else ()
+        return Source(f"tfds:{asked}", split, records, records.element_spec, named, contents, is_thing=things)
     records = _Examples(_encoded(builder, which), indices, f"tfds:{name} {split}", shape, image_size)
     classes = tuple(info.features["label"].names)
     return Source(f"tfds:{name}", split, records, image_spec(*shape), classes, contents)
@@ -79,14 +92,21 @@ def _find(name: str, data_dir: str | Path | None) -> Any:
     return builder
 
 
-def _image_shape(name: str, features: Any, image_size: int | None) -> tuple[int, int, int]:
+def _is_secret(test: Any, part: str) -> bool:
+    """Whether a stored test split has no labels, or no objects in any of its first images, as its authors keep them."""
+    if part == OBJECTS:
+        return not any(len(test[index][OBJECTS]["label"]) for index in range(min(_FIRST, len(test))))
+    return not part and bool(test[0]["label"] < 0)
+
+
+def _image_shape(name: str, features: Any, image_size: int | None, *, labeled: bool) -> tuple[int, int, int]:
     """Height, width and channels of a set's images after resizing."""
     tfds = library()
 
     def is_one(key: str, kind: type) -> bool:
         return key in features and isinstance(features[key], kind)
 
-    if not (is_one("image", tfds.features.Image) and is_one("label", tfds.features.ClassLabel)):
+    if not is_one("image", tfds.features.Image) or (labeled and not is_one("label", tfds.features.ClassLabel)):
         have = listed([f"{key} ({type(feature).__name__})" for key, feature in features.items()])
         raise InputError(
             f"tfds:{name} is not a set of labeled images, which have image (Image) and label (ClassLabel): "

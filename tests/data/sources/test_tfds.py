@@ -366,6 +366,68 @@ def test_a_set_that_is_not_one_of_labeled_images_is_refused_by_its_features(writ
         data.load("tfds:mine", "train", data_dir=path)
 
 
+BOXED = {
+    "image": tfds.features.Image(shape=(None, None, 3)),
+    "objects": tfds.features.Sequence(
+        {
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            "is_crowd": np.bool_,
+        }
+    ),
+}
+
+
+def boxed(size, *objects):
+    """An example of an image of (height, width) and of (top, left, bottom, right, label, crowd), in parts of it."""
+    rows = [
+        {"bbox": tfds.features.BBox(*map(float, each[:4])), "label": each[4], "is_crowd": each[5]} for each in objects
+    ]
+    return {"image": encoded(np.full((*size, 3), 9)), "objects": rows}
+
+
+def test_boxes_are_read_in_pixels_and_fitted_with_their_image(write_set):
+    examples = [
+        boxed((20, 40), (0.1, 0.25, 0.6, 0.5, 1, False), (0, 0, 1, 1, 0, True), (0.5, 0.5, 0.5, 0.9, 0, False)),
+        boxed((40, 20)),
+    ]
+    path = write_set("mine", BOXED, {"train": examples * 10, "validation": examples, "test": [boxed((4, 4))] * 3})
+    sources = {
+        split: data.load("tfds:mine", split, data_dir=path, image_size=20) for split in ("train", "validation", "test")
+    }
+    assert {split: len(source) for split, source in sources.items()} == {"train": 18, "validation": 2, "test": 2}
+    source = sources["test"]  # the stored validation split, since the stored test split has no objects
+    assert (source.classes, source.is_thing) == (("cat", "dog"), (True, True))
+    wide = source[0]
+    assert wide["image"].shape == (20, 20, 3)
+    assert (wide["image"][:5] == 114).all()  # 40×20 pixels become 20×10, in the middle
+    assert (wide["image"][5:15] == 9).all()
+    assert wide["labels"][:3].tolist() == [1, 0, -1]  # the third has no area
+    np.testing.assert_allclose(wide["boxes"][:2], [[5, 6, 10, 11], [0, 5, 20, 15]], atol=1e-5)
+    assert wide["crowd"][:3].tolist() == [False, True, False]
+    assert (source[1]["labels"] == -1).all()
+    assert source.arrays()["boxes"].shape == (2, 100, 4)
+
+
+def test_masks_of_pets_are_classes_of_pixels_and_their_breeds_stay_labels(write_set):
+    features = LABELED | {"segmentation_mask": tfds.features.Image(shape=(None, None, 1))}
+    mask = np.repeat([[1, 2, 3, 1]], 4, 0)[..., None]
+    values = {"segmentation_mask": encoded(mask[..., 0]), **example()}
+    path = write_set("oxford_iiit_pet", features, {"train": [values] * 10, "test": [values] * 2})
+    pets = data.load("tfds:oxford_iiit_pet#segmentation_mask", "test", data_dir=path, image_size=4)
+    assert pets.classes == ("pet", "background", "border")
+    assert pets[0]["semantic"].tolist() == (mask[..., 0] - 1).tolist()
+    breeds = data.load("tfds:oxford_iiit_pet", "test", data_dir=path, image_size=4)
+    assert (breeds.classes, breeds[0].keys()) == (("a", "b"), {"image", "label"})
+
+
+def test_a_part_that_a_set_has_not_is_refused_with_those_that_there_are(write_set):
+    path = write_set("mine", LABELED, {"train": [example()] * 4})
+    for part in ("objects", "segmentation_mask", "poses"):
+        with pytest.raises(ValueError, match=f"no part '{part}' that is known; parts are objects"):
+            data.load(f"tfds:mine#{part}", "train", data_dir=path, image_size=4)
+
+
 def test_a_missing_shard_is_named(fashion):
     next((fashion / "fashion_mnist" / "3.0.1").glob("*train*")).unlink()
     with pytest.raises(FileNotFoundError, match=r"fashion_mnist-train.*is missing: delete"):
