@@ -33,6 +33,8 @@ class SegmentationLossOptions:
 
     TITLE: ClassVar[str] = "model"
 
+    focal: Annotated[float, NON_NEGATIVE] = 0.0
+    """Focusing parameter γ of the focal loss, which takes the place of cross-entropy in training, such as 2."""
     region_loss: Annotated[str, Choice("region loss", REGION_LOSSES)] = "none"
     """Loss of whole regions that is added to the cross-entropy: dice, or Lovász-softmax (lovasz)."""
     region_weight: Annotated[float, NON_NEGATIVE] = 1.0
@@ -153,6 +155,7 @@ def segmentation(
         shape,
         len(source.classes),
         preprocess=preprocess,
+        focal=loss.focal,
         region_losses=() if region is None else ((loss.region_weight, region),),
         pixel_weights=partial(border_weights, factor=loss.border_weight) if loss.border_weight else None,
     )

@@ -25,6 +25,7 @@ def segmentation(
     num_classes: int,
     *,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    focal: float = 0.0,
     pixel_weights: Callable[[Batch], jax.Array] | None = None,
     region_losses: Sequence[tuple[float, RegionLoss]] = (),
 ) -> Task:
@@ -34,13 +35,14 @@ def segmentation(
 
     A model may answer with a larger map, around the image: then `preprocess` has padded the images, and the middle of
     the answer counts (the overlap-tile strategy of Ronneberger et al. 2015). An answer in "intermediates/aux", as
-    `models.dense.FCNResNet` has one, adds half of its cross-entropy to the loss of training.
+    `models.dense.FCNResNet` has one, adds half of its loss in training.
 
     Args:
       model: images [batch, height, width, channel] -> logits [batch, height, width, classes].
       image_shape: (height, width, channel) of one image.
       num_classes: number of classes.
       preprocess: images of the data set -> images for the model, in training and at prediction alike.
+      focal: γ ≥ 0 of the focal loss (Lin et al. 2017) in training; 0 is the cross-entropy.
       pixel_weights: batch -> [batch, height, width], how much each pixel counts in the training loss, such as U-Net's
         weight map; None for all alike.
       region_losses: (factor, loss) of losses of regions, (logits, classes) -> [batch, classes], that are added to the
@@ -57,9 +59,20 @@ def segmentation(
         logits: Any = model.apply(variables, preprocess(batch["image"]), train=False)
         return dense.center_crop(logits, shape)
 
-    def per_image(logits: jax.Array, classes: jax.Array, weights: jax.Array | float = 1.0) -> jax.Array:
-        total = (losses.dense_cross_entropy(logits, classes) * weights).sum((1, 2))
-        return total / jnp.maximum((classes >= 0).sum((1, 2)), 1)
+    def per_image(per_pixel: jax.Array, classes: jax.Array) -> jax.Array:
+        return per_pixel.sum((1, 2)) / jnp.maximum((classes >= 0).sum((1, 2)), 1)
+
+    def entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
+        return per_image(losses.dense_cross_entropy(logits, classes), classes)
+
+    def trained(logits: jax.Array, batch: Batch) -> jax.Array:
+        """The loss of each image in training, without those of regions."""
+        classes = batch["semantic"]
+        if focal:
+            per_pixel = losses.softmax_focal_loss(logits, classes, gamma=focal)
+        else:
+            per_pixel = losses.dense_cross_entropy(logits, classes)
+        return per_image(per_pixel if pixel_weights is None else per_pixel * pixel_weights(batch), classes)
 
     def of_regions(loss: RegionLoss, logits: jax.Array, classes: jax.Array) -> jax.Array:
         present = losses.classes_present(classes, num_classes)
@@ -77,7 +90,7 @@ def segmentation(
         variables, classes = {"params": params, **model_state}, batch["semantic"]
         if not train:
             logits = predict(variables, batch)
-            mean, reported = means(per_image(logits, classes), logits, batch)
+            mean, reported = means(entropy(logits, classes), logits, batch)
             return mean, Aux(model_state, reported)
         answer: Any
         answer, updated = model.apply(
@@ -89,17 +102,16 @@ def segmentation(
         )
         sown = dict(updated).pop("intermediates", {}).get("aux", ())
         model_state = {name: updated[name] for name in model_state}
-        weights = 1.0 if pixel_weights is None else pixel_weights(batch)
         logits = dense.center_crop(answer, shape)
-        values = per_image(logits, classes, weights)
-        values += sum(AUXILIARY * per_image(dense.center_crop(each, shape), classes, weights) for each in sown)
+        values = trained(logits, batch)
+        values += sum(AUXILIARY * trained(dense.center_crop(each, shape), batch) for each in sown)
         values += sum(factor * of_regions(each, logits, classes) for factor, each in region_losses)
         mean, reported = means(values, logits, batch)
         return mean, Aux(model_state, reported)
 
     def statistics(variables: Variables, batch: Batch) -> tuple[dict[str, Mean], jax.Array]:
         logits, classes = predict(variables, batch), batch["semantic"]
-        mean, reported = means(per_image(logits, classes), logits, batch)
+        mean, reported = means(entropy(logits, classes), logits, batch)
         confusion = metrics.confusion_matrix(logits.argmax(-1), classes, num_classes, weights=example_weights(batch))
         return {"loss": mean, **reported}, confusion
 

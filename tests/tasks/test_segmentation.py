@@ -110,6 +110,15 @@ def test_pixels_are_weighed_in_training_alone(batch):
     assert measure(doubled, batch)["loss"] == pytest.approx(plain, rel=1e-5)
 
 
+def test_the_focal_loss_is_for_training_and_with_gamma_0_the_cross_entropy(batch):
+    per_pixel = losses.softmax_focal_loss(jnp.asarray(batch["image"]), jnp.asarray(batch["semantic"]), gamma=2.0)
+    known = (batch["semantic"] >= 0).sum((1, 2))
+    wanted = np.mean([np.asarray(per_pixel[i]).sum() / known[i] for i in range(5) if known[i]])
+    assert measure(task_of(focal=2.0), batch, train=True)["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert measure(task_of(focal=2.0), batch)["loss"] == pytest.approx(reference(batch, np.ones(5))[0], rel=1e-5)
+    assert wanted < reference(batch, np.ones(5))[0]
+
+
 def test_an_auxiliary_answer_adds_half_of_its_loss_in_training(batch):
     plain = reference(batch, np.ones(5))[0]
     halved = reference(batch | {"image": batch["image"] / 2}, np.ones(5))[0]
