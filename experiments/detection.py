@@ -172,9 +172,7 @@ def train_detector(
 
 def coco_scores(found: Sequence[Found], test: data.Source, regions: str) -> dict[str, float]:
     """COCO's numbers of the "boxes" or "masks" of the test split, means over the seeds."""
-    names = [name for name in ("boxes", "labels", "crowd", regions) if name in test.element_spec]
-    truth = data.select(test, list(dict.fromkeys(names))).arrays()
-    scores = [lab.detection_scores(each, truth, lab.things_of(test), regions=regions).numbers for each in found]
+    scores = [each.numbers for each in lab.detection_scores(found, test, lab.things_of(test), regions=regions)]
     return over_seeds(scores, "test_mask_" if regions == "masks" else "test_", ("map", "map50"))
 
 
@@ -188,12 +186,11 @@ def over_seeds(scores: Sequence[dict[str, float]], prefix: str, spread: Sequence
 
 def show(found: Found, test: data.Source, names: Sequence[str]) -> plots.Figure:
     """The first images of the test split, with what is there and what was found."""
-    shown = min(SHOWN, len(test))
-    examples = test.read(np.arange(shown))
+    examples = test.read(np.arange(min(SHOWN, len(test))))
     return plots.detections(
         examples["image"],
         {name: examples[name] for name in names},
-        {name: found[name][:shown] for name in (*names, "scores")},
+        lab.unpack({name: found[name] for name in (*names, "scores")}, len(examples["image"])),
         test.classes,
         source=test.attribution,
     )

@@ -45,9 +45,7 @@ def main(config: Config) -> lab.Result:
 def report(found: Sequence[detection.Found], test: data.Source) -> tuple[dict[str, float], dict[str, plots.Figure]]:
     """Panoptic quality on the test split, COCO's numbers, and figures of its first images."""
     values, figures = instance_segmentation.report(found, test)
-    names = [name for name in ("labels", "crowd", "masks", "semantic") if name in test.element_spec]
-    truth = data.select(test, names).arrays()
-    scores = [lab.panoptic_scores(each, truth, test.is_thing).numbers for each in found]
+    scores = [each.numbers for each in lab.panoptic_scores(found, test)]
     values |= detection.over_seeds(scores, "test_", ("pq",))
     return values, figures | {"panoptic": show(found[0], test)}
 
@@ -56,13 +54,13 @@ def show(found: detection.Found, test: data.Source) -> plots.Figure:
     """The first images of the test split, with their true and predicted segments."""
     examples = test.read(np.arange(min(SHOWN, len(test))))
     classes, ids = lab.panoptic_truth(examples)
-    shown = slice(len(classes))
+    predicted = lab.unpack({name: found[name] for name in ("classes", "ids")}, len(classes))
     return plots.segmentations(
         examples["image"],
         classes,
-        found["classes"][shown],
+        predicted["classes"],
         test.classes,
-        ids=(ids, found["ids"][shown]),
+        ids=(ids, predicted["ids"]),
         source=test.attribution,
     )
 

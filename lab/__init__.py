@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         UpdateOptions,
         without_end,
     )
+    from .packed import Packed, pack, read_packed, unpack
     from .race import Race, draw_race, entrant
     from .rates import check_range, choose_rate, range_test, schedule_of, scheduled
     from .reporting import curves, draw_predictions, report_classifier
@@ -167,6 +168,7 @@ __all__ = [
     "OptimizerName",
     "OptimizerOptions",
     "Option",
+    "Packed",
     "PrecisionOptions",
     "Race",
     "RandomOptions",
@@ -237,6 +239,7 @@ __all__ = [
     "options_of",
     "over_seeds",
     "override",
+    "pack",
     "panoptic_scores",
     "panoptic_truth",
     "parse",
@@ -248,6 +251,7 @@ __all__ = [
     "read_config",
     "read_csv",
     "read_json",
+    "read_packed",
     "read_result",
     "region_scores",
     "region_threshold",
@@ -268,6 +272,7 @@ __all__ = [
     "to_metadata",
     "train_in_stages",
     "train_judge",
+    "unpack",
     "views",
     "voting_views",
     "warmup_cosine",
@@ -299,6 +304,7 @@ __getattr__ = on_first_use(
             RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
             TrainingOptions UpdateOptions without_end
         """,
+        "packed": "Packed pack read_packed unpack",
         "race": "Race draw_race entrant",
         "rates": "check_range choose_rate range_test schedule_of scheduled",
         "reporting": "curves draw_predictions report_classifier",

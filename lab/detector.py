@@ -17,6 +17,7 @@ from ..data import Source, augment, moments
 from ..errors import InputError
 from .arrays import evaluation_batch
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
+from .packed import Rows, chunks, pack, read_packed, unpack
 from .saved_network import SavedNetwork
 from .segmenter import AnnotatedOptions, make_annotated_augmentation
 from .training import Training, load, make_training
@@ -79,7 +80,8 @@ class Detector:
           source: the split.
           options: which answers are objects.
           fusion: which objects are in the panoptic map, of a network that gives one.
-        Returns: variables -> the arrays of `tasks.Found`, by name, [n, …] in the order of the split.
+        Returns: variables -> the arrays of `tasks.Found`, by name, [n, …] in the order of the split; masks and maps are
+          packed (`lab.packed`).
         """
 
         def find(variables, batch):
@@ -87,7 +89,7 @@ class Detector:
             return {name: array for name, array in found._asdict().items() if array is not None}
 
         size, resident = evaluation_batch(source), self.training.batch.resident
-        return train.map_examples(find, source, batch_size=size, resident=resident)
+        return train.map_examples(find, source, batch_size=size, resident=resident, keep=pack)
 
 
 def find_objects(
@@ -183,40 +185,51 @@ def named_detector(name: str, source: Source, fields: Mapping[str, Any], dtype: 
 
 
 def detection_scores(
-    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], num_classes: int, *, regions: str = "boxes"
-) -> metrics.DetectionScores:
-    """COCO's numbers of what was found in a split.
+    found: Sequence[Rows], truth: Source, num_classes: int, *, regions: str = "boxes"
+) -> list[metrics.DetectionScores]:
+    """COCO's numbers of what each of some networks found in a split.
 
     Args:
-      found: arrays of `tasks.Found`, [n, …].
-      truth: annotations of the split, [n, …]: boxes, labels, crowd and, for masks, masks.
+      found: what `Detector.finder` gives, for each network.
+      truth: the split.
       num_classes: number of classes of objects.
       regions: "boxes" or "masks".
     """
     score = {"boxes": metrics.box_detection_scores, "masks": metrics.mask_detection_scores}[regions]
-    crowd = truth.get("crowd", np.zeros(truth["labels"].shape, bool))
-    return score(
-        [metrics.Detections(*each) for each in zip(found[regions], found["scores"], found["labels"], strict=True)],
-        [metrics.Objects(*each) for each in zip(truth[regions], truth["labels"], crowd, strict=True)],
-        num_classes,
-    )
+    rows = read_packed(truth, ("labels", "crowd", regions))
+    crowd = rows.get("crowd", np.zeros(rows["labels"].shape, bool))
+    listed = list if regions == "masks" else np.asarray  # run lengths are a list
+    objects = [
+        metrics.Objects(listed(each), *row) for each, *row in zip(rows[regions], rows["labels"], crowd, strict=True)
+    ]
+    return [
+        score(
+            [
+                metrics.Detections(listed(region), *row)
+                for region, *row in zip(each[regions], each["scores"], each["labels"], strict=True)
+            ],
+            objects,
+            num_classes,
+        )
+        for each in found
+    ]
 
 
-def panoptic_scores(
-    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], is_thing: Sequence[bool]
-) -> metrics.PanopticScores:
-    """Panoptic quality of what was found in a split.
-
-    Args:
-      found: arrays of `tasks.Found`, [n, …].
-      truth: annotations of the split, [n, …]: labels, masks, semantic and perhaps crowd.
-      is_thing: which classes are of objects.
-    """
-    classes, ids = panoptic_truth(truth)
-    crowd = truth.get("crowd", np.zeros(truth["labels"].shape, bool))
-    in_crowd = np.take_along_axis(crowd, np.maximum(ids - 1, 0).reshape(len(ids), -1), 1).reshape(ids.shape) & (ids > 0)
-    counts = metrics.panoptic_counts(found["classes"], found["ids"], classes, ids, len(is_thing), in_crowd)
-    return metrics.panoptic_quality(counts.sum(0), np.asarray(is_thing))
+def panoptic_scores(found: Sequence[Rows], truth: Source) -> list[metrics.PanopticScores]:
+    """Panoptic quality of what each of some networks found in a split whose examples have masks and "semantic"."""
+    counts, start = np.zeros((len(found), len(truth.classes), 4)), 0
+    for rows in chunks(truth, ("masks", "labels", "semantic", "crowd")):
+        classes, ids = panoptic_truth(rows)
+        crowd = rows.get("crowd", np.zeros(rows["labels"].shape, bool))
+        in_crowd = np.take_along_axis(crowd, np.maximum(ids - 1, 0).reshape(len(ids), -1), 1).reshape(ids.shape)
+        stop = start + len(ids)
+        for i, each in enumerate(found):
+            predicted = unpack({name: each[name][start:stop] for name in ("classes", "ids")})
+            counts[i] += metrics.panoptic_counts(
+                predicted["classes"], predicted["ids"], classes, ids, len(truth.classes), in_crowd & (ids > 0)
+            ).sum(0)
+        start = stop
+    return [metrics.panoptic_quality(each, np.asarray(truth.is_thing)) for each in counts]
 
 
 def panoptic_truth(examples: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

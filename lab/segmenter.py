@@ -20,6 +20,7 @@ from ..errors import InputError, unknown_name
 from ..models import dense
 from .arrays import evaluation_batch
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
+from .packed import chunks
 from .saved_network import SavedNetwork
 from .training import Training, load, make_training
 from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, Choice, at_least
@@ -259,12 +260,12 @@ def segmentation_scores(classes: np.ndarray, boundary_f: np.ndarray, truth: Sour
       truth: the split, whose examples have "semantic".
     """
     confusion = np.zeros((len(truth.classes), len(truth.classes) + 1))
-    size = evaluation_batch(truth)
-    for start in range(0, len(truth), size):
-        rows = np.arange(start, min(start + size, len(truth)))
-        semantic = select(truth, ["semantic"]).read(rows)["semantic"]
-        predicted = jnp.asarray(classes[rows].astype(np.int32))
-        confusion += np.asarray(metrics.confusion_matrix(predicted, jnp.asarray(semantic), len(truth.classes)))
+    start = 0
+    for rows in chunks(truth, ["semantic"]):
+        semantic = jnp.asarray(rows["semantic"])
+        predicted = jnp.asarray(classes[start : start + len(semantic)].astype(np.int32))
+        confusion += np.asarray(metrics.confusion_matrix(predicted, semantic, len(truth.classes)))
+        start += len(semantic)
     boundaries = np.array([metrics.mean_of_defined(each) for each in boundary_f.T])
     numbers = metrics.segmentation_scores(confusion) | {"boundary_f": metrics.mean_of_defined(boundaries)}
     of_class = zip(truth.classes, metrics.class_iou(confusion), boundaries, strict=True)

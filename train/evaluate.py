@@ -94,6 +94,7 @@ def map_examples(
     *,
     batch_size: int,
     resident: bool | None = None,
+    keep: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict,
 ) -> Callable[[Variables], dict[str, np.ndarray]]:
     """Applies a function of a batch to every example of a split, in order.
 
@@ -103,6 +104,7 @@ def map_examples(
       layout: where the variables are; None moves them to one device.
       batch_size: number of examples at once.
       resident: keep the examples on the devices; None decides by their size.
+      keep: rows of a batch on the host -> what is kept of them, row by row, such as masks as run lengths.
     Returns: placed variables -> {name: [*layout.shape, len(source), …]}.
     Raises: InputError if `batch_size` is not positive or the split is empty.
     """
@@ -115,7 +117,7 @@ def map_examples(
 
     def rows_of(variables):
         variables = place(variables)
-        parts = [layout.unplace_batch(compiled(variables, batch)[0]) for batch in batches()]
+        parts = [dict(keep(layout.unplace_batch(compiled(variables, batch)[0]))) for batch in batches()]
         whole = jax.tree.map(lambda *rows: np.concatenate(rows, axis), *parts)
         return jax.tree.map(lambda rows: rows[(slice(None),) * axis + (slice(len(source)),)], whole)
 

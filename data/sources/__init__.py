@@ -3,7 +3,7 @@
 from . import prepare, scenes
 from .annotated.coco_export import export_coco
 from .annotated.letterbox import Frame, read_framed
-from .annotated.rle import run_lengths
+from .annotated.rle import mask_of, run_lengths
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
@@ -21,6 +21,7 @@ __all__ = [
     "image_spec",
     "labels",
     "load",
+    "mask_of",
     "moments",
     "names",
     "prepare",

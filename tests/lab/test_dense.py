@@ -1,60 +1,80 @@
 """Scores of what detectors and segmenters say of a split, from examples as data sets have them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etude import data, lab, tasks
-from etude.lab.detector import panoptic_scores, panoptic_truth
+from etude.lab.detector import panoptic_truth
 from etude.lab.segmenter import border_weights
 
 
 @pytest.fixture(scope="module")
-def truth():
-    return data.subset(data.load("scenes:32", "test"), 12).arrays()
+def scenes():
+    return data.subset(data.load("scenes:32", "test"), 12)
 
 
 @pytest.fixture(scope="module")
-def is_thing():
-    return data.load("scenes:32", "test").is_thing
+def truth(scenes):
+    return scenes.arrays()
 
 
-def perfect(truth):
+def with_crowd(scenes, truth, crowd):
+    return dataclasses.replace(scenes, records=data.Arrays({**truth, "crowd": crowd}))
+
+
+def perfect(truth, **changes):
     classes, ids = panoptic_truth(truth)
     scores = np.where(truth["labels"] >= 0, 0.9, 0).astype(np.float32)
-    return {**truth, "scores": scores, "classes": classes, "ids": ids}
+    return {**truth, "scores": scores, "classes": classes, "ids": ids} | changes
+
+
+def without_the_first(truth):
+    """The panoptic maps without the first object of the first image."""
+    classes, ids = (each.copy() for each in panoptic_truth(truth))
+    gone = ids[0] == 1
+    classes[0][gone], ids[0][gone] = -1, 0
+    return {"classes": classes, "ids": ids}
 
 
 @pytest.mark.parametrize("regions", ["boxes", "masks"])
-def test_the_truth_itself_is_found_perfectly(truth, is_thing, regions):
-    numbers = lab.detection_scores(perfect(truth), truth, sum(is_thing), regions=regions).numbers
-    assert (numbers["map"], numbers["map50"]) == (1, 1)
-    missing = perfect(truth) | {"labels": np.where(np.arange(5) == 0, -1, truth["labels"])}
-    assert lab.detection_scores(missing, truth, sum(is_thing), regions=regions).numbers["map"] < 0.9
+def test_the_truth_itself_is_found_perfectly(scenes, truth, regions):
+    missing = np.where(np.arange(5) == 0, -1, truth["labels"])
+    found = [lab.pack(perfect(truth)), lab.pack(perfect(truth, labels=missing))]
+    whole, part = lab.detection_scores(found, scenes, lab.things_of(scenes), regions=regions)
+    assert (whole.numbers["map"], whole.numbers["map50"]) == (1, 1)
+    assert part.numbers["map"] < 0.9
 
 
-def test_the_truth_itself_has_panoptic_quality_1_and_one_lost_object_costs_what_the_definition_says(truth, is_thing):
-    found = perfect(truth)
-    assert panoptic_scores(found, truth, is_thing).numbers["pq"] == 1
+def test_the_truth_itself_has_panoptic_quality_1_and_one_lost_object_costs_what_the_definition_says(scenes, truth):
+    found = [lab.pack(perfect(truth)), lab.pack(perfect(truth, **without_the_first(truth)))]
+    whole, part = lab.panoptic_scores(found, scenes)
+    assert whole.numbers["pq"] == 1
     label = truth["labels"][0, 0]
-    classes, ids = found["classes"].copy(), found["ids"].copy()
-    gone = ids[0] == 1
-    classes[0][gone], ids[0][gone] = -1, 0
-    of_class = panoptic_scores({**found, "classes": classes, "ids": ids}, truth, is_thing).class_pq[label]
     count = (truth["labels"] == label).sum()
-    assert of_class == pytest.approx((count - 1) / (count - 1 + 0.5))
+    assert part.class_pq[label] == pytest.approx((count - 1) / (count - 1 + 0.5))
 
 
-def test_a_crowd_that_is_not_found_is_not_missed(truth, is_thing):
-    found = perfect(truth)
+def test_a_crowd_that_is_not_found_is_not_missed(scenes, truth):
+    missed = [lab.pack(perfect(truth, **without_the_first(truth)))]
     crowd = np.zeros_like(truth["crowd"])
+    assert lab.panoptic_scores(missed, with_crowd(scenes, truth, crowd))[0].numbers["pq"] < 1
     crowd[0, 0] = True
-    classes, ids = found["classes"].copy(), found["ids"].copy()
-    gone = ids[0] == 1
-    classes[0][gone], ids[0][gone] = -1, 0
-    missed = {**found, "classes": classes, "ids": ids}
-    assert panoptic_scores(missed, truth, is_thing).numbers["pq"] < 1
-    assert panoptic_scores(missed, truth | {"crowd": crowd}, is_thing).numbers["pq"] == 1
+    assert lab.panoptic_scores(missed, with_crowd(scenes, truth, crowd))[0].numbers["pq"] == 1
+
+
+def test_what_is_packed_comes_back_as_it_was(scenes, truth):
+    rows = perfect(truth)
+    packed = lab.pack(rows)
+    assert packed["masks"].shape == (12, 5)
+    for name, array in lab.unpack(packed, 7).items():
+        np.testing.assert_array_equal(array, rows[name][:7])
+        assert array.dtype == rows[name].dtype
+    read = lab.read_packed(scenes, ("labels", "masks", "not there"))
+    assert read.keys() == {"labels", "masks"}
+    np.testing.assert_array_equal(lab.unpack(read)["masks"], truth["masks"])
 
 
 def test_the_weight_map_of_a_batch_is_that_of_its_objects_and_1_inside(truth):

@@ -142,6 +142,18 @@ def test_without_a_layout_variables_may_be_on_many_devices(tools, source, mean_i
     np.testing.assert_allclose(rows(variables)["x"], predicted()[0], atol=1e-5)
 
 
+def test_of_every_batch_is_kept_what_was_asked_for_row_by_row(source):
+    kept = train.map_examples(
+        lambda variables, batch: {"image": batch["image"], "index": batch["index"]},
+        source,
+        batch_size=24,
+        keep=lambda rows: {"sum": rows["image"].sum((1, 2, 3)), "index": rows["index"]},
+    )({})
+    assert kept.keys() == {"sum", "index"}
+    np.testing.assert_array_equal(kept["sum"], source.arrays()["image"].sum((1, 2, 3)))
+    np.testing.assert_array_equal(kept["index"], np.arange(100))
+
+
 def test_a_batch_must_be_positive(source, mean_iou, ranked):
     for make, evaluation in ((train.evaluator, mean_iou), (train.row_evaluator, ranked)):
         with pytest.raises(ValueError, match="batch_size is 0"):

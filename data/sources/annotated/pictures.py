@@ -14,7 +14,7 @@ from ....errors import InputError, listed
 from ..files import Checked, shown
 from ..pixels import read_image
 from .letterbox import Frame
-from .rle import Rle
+from .rle import Rle, mask_of
 
 
 class Objects(NamedTuple):
@@ -135,7 +135,7 @@ class Pictures:
             example["crowd"][:n] = objects.crowd
         if "masks" in example:
             for place, rle in enumerate(objects.rles):
-                mask = _decode(rle)
+                mask = mask_of(rle)
                 example["masks"][place] = mask if box is None else box.mask(mask, 0)
         if "semantic" in example:
             semantic = _semantic(objects, height, width)
@@ -147,16 +147,9 @@ def _semantic(objects: Objects, height: int, width: int) -> np.ndarray:
     """The label of each pixel, −1 where nothing is annotated. Objects lie over stuff, smaller ones over larger ones."""
     semantic = np.full((height, width), -1, np.int32)
     for label, rle in objects.stuff:
-        semantic[_decode(rle) > 0] = label
-    masks = [_decode(rle) for rle in objects.rles if rle is not None]
+        semantic[mask_of(rle) > 0] = label
+    masks = [mask_of(rle) for rle in objects.rles if rle is not None]
     labels = [label for label, rle in zip(objects.labels, objects.rles, strict=True) if rle is not None]
     for i in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
         semantic[masks[i] > 0] = labels[i]
     return semantic
-
-
-def _decode(rle: Rle) -> np.ndarray:
-    """uint8 [height, width]."""
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.decode(rle)

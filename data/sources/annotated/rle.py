@@ -84,3 +84,10 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
     rle: Any = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def mask_of(rle: Rle) -> np.ndarray:
+    """The mask of run lengths, uint8 [height, width]."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode(rle)
