@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..errors import InputError
 SHOWN = 12  # images of the figure
 FUSION = lab.FusionOptions()
 Found = Mapping[str, np.ndarray]
-Report = Callable[[Sequence[Found], data.Source], tuple[dict[str, float], dict[str, plots.Figure]]]
+Report: TypeAlias = "Callable[[Sequence[Found], data.Source], tuple[dict[str, float], dict[str, plots.Figure]]]"
 
 
 @dataclass(frozen=True)

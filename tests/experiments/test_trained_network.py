@@ -172,7 +172,7 @@ def with_json(**changes):
     [
         (without("result.json"), "is not finished"),
         (with_json(trained={}), "is not finished"),
-        (without(FILE), "holds no classifier"),
+        (without(FILE), "holds no network to be used"),
         (lambda folder: (folder / FILE).write_text("{"), "is damaged: it is no JSON"),
         (with_json(classes=[]), "it says no classes"),
         (with_json(std=[0.0]), "it says no std"),
@@ -221,7 +221,7 @@ def test_what_is_wrong_with_the_question_comes_out_first(trained, exported, few_
         (["classify", image, "--run", trained, "--size", "8"], "leave --size out"),
         (["classify", image, "--run", trained, "--model", "mlp"], "leave --model out"),
         (["classify", image, "--run", trained.parent], f"name one of its folders: {trained}"),
-        (["classify", image, "--run", tmp_path], "holds no classifier"),
+        (["classify", image, "--run", tmp_path], "holds no network to be used"),
         (["export", trained, tmp_path / "a.pth"], "must end with .safetensors"),
         (["export", trained, tmp_path / "no" / "a.safetensors"], "There is no folder"),
         (["resnet", "--freeze"], "freeze keeps what --weights loaded"),
