@@ -44,7 +44,7 @@ class EvaluationOptions:
 
     regions_of: str | None = None
     """Name of a class whose connected regions are compared with the true ones, with borders thinned (V-Rand and V-info
-    of the ISBI challenge), such as foreground; the threshold is chosen on validation."""
+    of the ISBI challenge), such as foreground; the threshold is chosen on validation. By default none are."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def find_objects(
 def detection(
     *,
     data: DataOptions,
-    model: str | Any,
+    model: str | nn.Module,
     batch: BatchOptions,
     optimizer: OptimizerOptions,
     update: UpdateOptions,
@@ -140,15 +140,16 @@ def detection(
         raise InputError(f"{source.name} has no boxes; a detector needs them, such as scenes has.")
     shape = source.element_spec["image"].shape
     name = model if isinstance(model, str) else None
+    network: Any = model
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
-        model = named_detector(model, source, fields or {}, dtype, axis_name)
+        network = named_detector(model, source, fields or {}, dtype, axis_name)
     for field, part, what in (("num_prototypes", "masks", "masks"), ("num_semantic", "semantic", "classes of pixels")):
-        if getattr(model, field) and part not in source.element_spec:
+        if getattr(network, field) and part not in source.element_spec:
             raise InputError(f"{source.name} has no {what}, which this network learns.")
     mean, std = moments(source)
     preprocess = partial(augment.normalize, mean=mean, std=std)
-    task = tasks.detection(model, shape, preprocess=preprocess, radius=assignment.radius)
+    task = tasks.detection(network, shape, preprocess=preprocess, radius=assignment.radius)
     training = make_training(
         task,
         source,
@@ -161,8 +162,8 @@ def detection(
         accumulate=accumulate,
         augment=make_annotated_augmentation(augmentation),
     )
-    saved = SavedNetwork.of(model, name, source, mean, std, "detector")
-    return Detector(replace(training, saved=saved), model, preprocess)
+    saved = SavedNetwork.of(network, name, source, mean, std, "detector")
+    return Detector(replace(training, saved=saved), network, preprocess)
 
 
 def things_of(source: Source) -> int:

@@ -49,7 +49,8 @@ def _regions(semantic: np.ndarray, background: int) -> np.ndarray:
     numbers, count = np.zeros(semantic.shape, np.int32), 0
     for label in np.unique(semantic):
         if label >= 0 and label != background:
-            found, more = ndimage.label(semantic == label)
+            found = np.zeros(semantic.shape, np.int32)
+            ndimage.label(semantic == label, output=found)
             numbers = np.where(found > 0, found + count, numbers)
-            count += more
+            count = int(numbers.max())
     return numbers.astype(np.int32)
