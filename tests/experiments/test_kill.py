@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from etude.train import Checkpoints
+from etude import train
 
 OPTIONS = [
     "--epochs",
@@ -30,9 +30,8 @@ def start(folder, feed, log):
 
 def last_state(folder):
     """The newest checkpoint's arrays, read without building the network."""
-    checkpoints = Checkpoints(folder / "checkpoints")
-    step = checkpoints.steps()[-1]
-    return step, checkpoints._read(step)["state"]
+    step = _steps(folder)
+    return step, train.read_checkpoint(folder / "checkpoints", step).tree
 
 
 @pytest.mark.slow  # ten starts of a process; test_own_experiment.py kills a run once
