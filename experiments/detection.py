@@ -159,10 +159,8 @@ def train_detector(
             checkpoint_every=config.stopping.checkpoint_every,
         )
         test = lab.load(config.data, "test")
-        rows = slice(0, 1) if population is None else trained.chosen_rows(population.seeds)
-        find = detector.finder(test, config.finding, fusion)
-        members = range(len(trained.members))[rows]
-        found = [find(trained.variables(trained.fitted.best, i)) for i in members]
+        rows, find = trained.reported_rows(population), detector.finder(test, config.finding, fusion)
+        found = [find(variables) for variables in trained.best_variables(rows)]
         measured = trained.measure(trained.fitted.best, test)
         values = {f"test_{name}": float(x[rows].mean()) for name, x in measured.items()}
         numbers, drawn = report(found, test)
@@ -173,15 +171,14 @@ def train_detector(
 def coco_scores(found: Sequence[Found], test: data.Source, regions: str) -> dict[str, float]:
     """COCO's numbers of the "boxes" or "masks" of the test split, means over the seeds."""
     scores = [each.numbers for each in lab.detection_scores(found, test, lab.things_of(test), regions=regions)]
-    return over_seeds(scores, "test_mask_" if regions == "masks" else "test_", ("map", "map50"))
+    prefix = "test_mask_" if regions == "masks" else "test_"
+    return named_means(scores, prefix, ("map", "map50"))
 
 
-def over_seeds(scores: Sequence[dict[str, float]], prefix: str, spread: Sequence[str]) -> dict[str, float]:
-    """Means of numbers over the seeds and, of more than one seed, the standard deviations of some."""
-    values = {prefix + name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
-    if len(scores) > 1:
-        values |= {f"{prefix}{name}_std": float(np.std([each[name] for each in scores])) for name in spread}
-    return values
+def named_means(scores: Sequence[dict[str, float]], prefix: str, spread: Sequence[str]) -> dict[str, float]:
+    """Means of numbers over the seeds, under names with a prefix, and of several seeds the deviations of some."""
+    means = lab.mean_over_seeds(scores, spread if len(scores) > 1 else ())
+    return {prefix + name: value for name, value in means.items()}
 
 
 def show(found: Found, test: data.Source, names: Sequence[str]) -> plots.Figure:

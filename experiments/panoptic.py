@@ -46,7 +46,7 @@ def report(found: Sequence[detection.Found], test: data.Source) -> tuple[dict[st
     """Panoptic quality on the test split, COCO's numbers, and figures of its first images."""
     values, figures = instance_segmentation.report(found, test)
     scores = [each.numbers for each in lab.panoptic_scores(found, test)]
-    values |= detection.over_seeds(scores, "test_", ("pq",))
+    values |= detection.named_means(scores, "test_", ("pq",))
     return values, figures | {"panoptic": show(found[0], test)}
 
 

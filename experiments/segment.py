@@ -23,7 +23,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import data, lab, plots, train
-from ..data import augment
 from ..errors import InputError, writing
 from ..models import dense
 from .detect import output_names, pixels_of
@@ -88,12 +87,11 @@ def predictor(network: lab.TrainedNetwork, run: Path) -> Callable[[np.ndarray], 
 
     @jax.jit
     def predict(variables, image):
+        pixels = lab.prepare_for(network.model, image[None], mean=mean, std=std)
         if saved.role == "detector":
-            pixels = augment.normalize(image[None], mean=mean, std=std)
             finding = lab.FindingOptions(most_objects=100)
             found: Any = lab.find_objects(network.model, variables, pixels, finding, lab.FusionOptions())
             return {"classes": found.classes[0], "ids": found.ids[0]}
-        pixels = lab.prepare_for(network.model, image[None], mean=mean, std=std)
         logits: Any = network.model.apply(variables, pixels, train=False)
         return {"classes": dense.center_crop(logits, image.shape[:2])[0].argmax(-1)}
 

@@ -157,8 +157,8 @@ def train(
         patience=config.stopping.patience,
         checkpoint_every=config.stopping.checkpoint_every,
     )
-    rows = slice(0, 1) if population is None else trained.chosen_rows(population.seeds)
-    best = [trained.variables(trained.fitted.best, i) for i in range(len(trained.members))[rows]]
+    rows = trained.reported_rows(population)
+    best = trained.best_variables(rows)
     predict = segmenter.predictor(test, probability_of=label)
     said = [predict(variables) for variables in best]
     scores = [lab.segmentation_scores(each["classes"], each["boundary_f"], test) for each in said]
@@ -170,10 +170,8 @@ def train(
             more |= lab.region_scores(each["probability"] > threshold, test, label)
     measured = trained.measure(trained.fitted.best, test)
     values = {"test_loss": float(measured["loss"][rows].mean())}
-    for name in numbers[0]:
-        values[f"test_{name}"] = float(np.mean([each[name] for each in numbers]))
-        if population is not None:
-            values[f"test_{name}_std"] = float(np.std([each[name] for each in numbers]))
+    means = lab.mean_over_seeds(numbers, () if population is None else tuple(numbers[0]))
+    values |= {f"test_{name}": value for name, value in means.items()}
     values |= {name: float(numbers[rows.start]) for name, numbers in trained.members.hyper.items()}
     examples = test.read(np.arange(min(SHOWN, len(test))))
     figures["segmentations"] = plots.segmentations(

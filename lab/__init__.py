@@ -23,11 +23,22 @@ from typing import TYPE_CHECKING
 from .. import on_first_use
 
 if TYPE_CHECKING:
-    from .arrays import EVALUATION_BATCH, between, between_pairs, in_batches, load_arrays, over_seeds, save_arrays
+    from .arrays import (
+        EVALUATION_BATCH,
+        between,
+        between_pairs,
+        in_batches,
+        load_arrays,
+        mean_over_seeds,
+        over_seeds,
+        save_arrays,
+    )
     from .augmentation import (
+        AnnotatedOptions,
         AugmentationOptions,
         MixingOptions,
         ViewOptions,
+        make_annotated_augmentation,
         make_augmentation,
         of_images,
         views,
@@ -44,7 +55,6 @@ if TYPE_CHECKING:
         detection,
         detection_scores,
         find_objects,
-        named_detector,
         panoptic_scores,
         panoptic_truth,
         things_of,
@@ -88,14 +98,11 @@ if TYPE_CHECKING:
     from .run import Claim, Result, Run, RunOptions, number_text, open_run, save_figures
     from .saved_network import SavedNetwork, TrainedNetwork, load_network, model_in, saved_in, to_metadata
     from .segmenter import (
-        AnnotatedOptions,
         SegmentationLossOptions,
         Segmenter,
         border_weights,
         label_of,
         larger_overlap,
-        make_annotated_augmentation,
-        named_segmenter,
         prepare_for,
         region_scores,
         region_threshold,
@@ -228,11 +235,10 @@ __all__ = [
     "make_augmentation",
     "make_optimizer",
     "make_training",
+    "mean_over_seeds",
     "model_in",
     "more_accurate",
-    "named_detector",
     "named_model",
-    "named_segmenter",
     "number_text",
     "of_images",
     "open_run",
@@ -286,13 +292,18 @@ __all__ = [
 __getattr__ = on_first_use(
     __name__,
     {
-        "arrays": "EVALUATION_BATCH between between_pairs in_batches load_arrays over_seeds save_arrays",
-        "augmentation": "AugmentationOptions MixingOptions ViewOptions make_augmentation of_images views voting_views",
+        "arrays": """
+            EVALUATION_BATCH between between_pairs in_batches load_arrays mean_over_seeds over_seeds save_arrays
+        """,
+        "augmentation": """
+            AnnotatedOptions AugmentationOptions MixingOptions ViewOptions make_annotated_augmentation make_augmentation
+            of_images views voting_views
+        """,
         "classifier": "Classifier classification more_accurate named_model weights_of_classes",
         "cli": "command experiments parse",
         "config": "Option check flatten options_of override read_config read_json to_json",
         "detector": "AssignmentOptions Detector FindingOptions FusionOptions detection detection_scores find_objects "
-        "named_detector panoptic_scores panoptic_truth things_of",
+        "panoptic_scores panoptic_truth things_of",
         "finder": "FoundRate lr_find",
         "folder": "read_result run_folder write_json",
         "generation": "draw_curves draw_stages stages stages_of train_in_stages",
@@ -311,9 +322,8 @@ __getattr__ = on_first_use(
         "run": "Claim Result Run RunOptions number_text open_run save_figures",
         "saved_network": "SavedNetwork TrainedNetwork load_network model_in saved_in to_metadata",
         "segmenter": """
-            AnnotatedOptions SegmentationLossOptions Segmenter border_weights label_of larger_overlap
-            make_annotated_augmentation named_segmenter prepare_for region_scores region_threshold segmentation
-            segmentation_scores
+            SegmentationLossOptions Segmenter border_weights label_of larger_overlap prepare_for region_scores
+            region_threshold segmentation segmentation_scores
         """,
         "tables": "read_csv write_csv",
         "trained": "Trained fit write_members",

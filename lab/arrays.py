@@ -82,9 +82,18 @@ def over_seeds(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for name, column in columns.items():
         if not np.isfinite(column).all():
             raise train.Diverged(f"{name} is {listed(f'{x:g}' for x in column)}. Try a lower learning rate.")
+    return mean_over_seeds(reports, tuple(columns) if len(reports) > 1 else ())
+
+
+def mean_over_seeds(reports: Sequence[Mapping[str, float]], spread: Sequence[str] = ()) -> dict[str, float]:
+    """The mean of each number, NaN where one of them is not defined, and `<name>_std` of those in `spread`.
+
+    >>> mean_over_seeds([{"map": 1.0, "ar": 0.5}, {"map": 0.0, "ar": 0.5}], spread=["map"])
+    {'map': 0.5, 'ar': 0.5, 'map_std': 0.5}
+    """
+    columns = {name: np.array([report[name] for report in reports]) for name in reports[0]}
     means = {name: float(column.mean()) for name, column in columns.items()}
-    spread = {f"{name}_std": float(column.std()) for name, column in columns.items()} if len(reports) > 1 else {}
-    return means | spread
+    return means | {f"{name}_std": float(columns[name].std()) for name in spread}
 
 
 def save_arrays(file: Path, arrays: Mapping[str, Any]) -> None:

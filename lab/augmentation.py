@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from .. import data
 from ..data import augment
+from ..data.augment import annotated
 from ..errors import InputError
 from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, at_least
 
@@ -34,6 +35,28 @@ class AugmentationOptions:
     """Side of a random square that is set to 0, in pixels, such as a quarter of the height."""
     random_augment: Annotated[float, FRACTION] = 0.0
     """Magnitude of two random operations on each image (RandAugment), at most 1."""
+
+
+@dataclass(frozen=True)
+class AnnotatedOptions:
+    """How each training image is changed together with its annotation, anew in every epoch."""
+
+    TITLE: ClassVar[str] = "augmentation"
+
+    flip: bool = False
+    """Random left-right flips."""
+    turn: bool = False
+    """Random turns by quarters, of images that are not square by halves."""
+    rotate: Annotated[float, NON_NEGATIVE] = 0.0
+    """Largest rotation of an image, in degrees, such as 10."""
+    zoom: Annotated[float, PROPER_FRACTION] = 0.0
+    """Largest change of an image's scale: 0.1 for 0.9 to 1.1."""
+    move: Annotated[float, FRACTION] = 0.0
+    """Largest shift of an image, as a fraction of its side, such as 0.1."""
+    elastic: Annotated[float, NON_NEGATIVE] = 0.0
+    """Standard deviation of an elastic deformation (U-Net), in pixels, such as 10 for images of 512 pixels."""
+    elastic_points: Annotated[int, at_least(2, 64)] = 3
+    """Number of points along each side that the elastic deformation moves."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +111,31 @@ def make_augmentation(
         return batch
 
     return augmented
+
+
+def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
+    """(key, batch, hyper) -> batch whose images are changed together with their annotation; None for no change."""
+    changes = []
+    if options.flip:
+        changes.append(annotated.random_flip)
+    if options.turn:
+        changes.append(annotated.random_turn)
+    if options.rotate or options.zoom or options.move:
+        affine = partial(annotated.random_affine, degrees=options.rotate, scale=options.zoom, translate=options.move)
+        changes.append(affine)
+    if options.elastic:
+        changes.append(partial(annotated.random_elastic, std=options.elastic, points=options.elastic_points))
+    if not changes:
+        return None
+
+    def change(key: jax.Array, example: annotated.Example) -> dict[str, Any]:
+        example = dict(example)
+        for each, key_of in zip(changes, jax.random.split(key, len(changes)), strict=True):
+            example = each(key_of, example)
+        return dict(example)
+
+    of_batch = annotated.per_example(change)
+    return lambda key, batch, hyper: of_batch(key, batch)
 
 
 def of_images(options: AugmentationOptions, source: data.Source) -> Callable | None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import metrics, models, tasks, train
@@ -33,7 +32,7 @@ from .options import (
     UpdateOptions,
 )
 from .saved_network import SavedNetwork
-from .training import Training, load, make_training
+from .training import Training, load, make_training, named_network
 from .weights import StartingWeights, starting_weights
 
 
@@ -174,11 +173,7 @@ def named_model(name: str, num_classes: int, drops: DropOptions, dtype: str, axi
     """
     rates = {"dropout": drops.dropout, "drop_path": drops.drop_path}
     given = {field: rate for field, rate in rates.items() if rate is not None}
-    role = models.entry(name).role
-    if role != "classifier":
-        raise InputError(f"{name} is a {role} and does not classify; choose one of models.names(role='classifier').")
-    model = models.create(name, num_classes=num_classes, dtype=jnp.dtype(dtype), **given)
-    return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
+    return named_network(name, "classifier", dtype, axis_name, num_classes=num_classes, **given)
 
 
 def more_accurate(validation: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import metrics, models, tasks, train
+from .. import metrics, tasks, train
 from ..data import Source, augment, moments
 from ..errors import InputError
 from .arrays import evaluation_batch
+from .augmentation import AnnotatedOptions, make_annotated_augmentation
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .packed import Rows, chunks, pack, read_packed, unpack
 from .saved_network import SavedNetwork
-from .segmenter import AnnotatedOptions, make_annotated_augmentation
-from .training import Training, load, make_training
+from .training import Training, load, make_training, named_network
 from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, at_least
 
 
@@ -143,7 +143,9 @@ def detection(
     network: Any = model
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
-        network = named_detector(model, source, fields or {}, dtype, axis_name)
+        network = named_network(model, "detector", dtype, axis_name, num_classes=things_of(source), **fields or {})
+        if network.num_semantic:
+            network = network.clone(num_semantic=len(source.classes))
     for field, part, what in (("num_prototypes", "masks", "masks"), ("num_semantic", "semantic", "classes of pixels")):
         if getattr(network, field) and part not in source.element_spec:
             raise InputError(f"{source.name} has no {what}, which this network learns.")
@@ -169,20 +171,6 @@ def detection(
 def things_of(source: Source) -> int:
     """Number of classes of objects, which come before those of stuff."""
     return sum(source.is_thing) if source.is_thing else len(source.classes)
-
-
-def named_detector(name: str, source: Source, fields: Mapping[str, Any], dtype: str, axis_name: str | None) -> Any:
-    """The detector of a name, for the classes of a data set.
-
-    Raises: InputError for an unknown name, or a network that does not detect.
-    """
-    role = models.entry(name).role
-    if role != "detector":
-        raise InputError(f"{name} is a {role} and does not detect; choose one of models.names(role='detector').")
-    model: Any = models.create(name, num_classes=things_of(source), dtype=jnp.dtype(dtype), **fields)
-    if model.num_semantic:
-        model = model.clone(num_semantic=len(source.classes))
-    return model.clone(axis_name=axis_name)
 
 
 def detection_scores(

@@ -73,7 +73,7 @@ def train_in_stages(
     )
     rows = trained.chosen_rows(population.seeds)
     _save_curves(run.folder, trained, rows.start)
-    return [trained.variables(trained.fitted.best, i) for i in range(rows.start, rows.stop)]
+    return trained.best_variables(rows)
 
 
 def stages_of(epochs: int, count: int = 4) -> list[int]:

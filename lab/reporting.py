@@ -30,9 +30,8 @@ def report_classifier(
       population: number of seeds of each setting; None for a single run.
     Returns: (numbers, figures, numbers of each class). Numbers of a population are means over the seeds.
     """
-    rows = slice(0, 1) if population is None else trained.chosen_rows(population.seeds)
-    predict, chosen = classifier.predictor(test), range(len(trained.members))[rows]
-    probabilities = [predict(trained.variables(trained.fitted.best, i)) for i in chosen]
+    rows, predict = trained.reported_rows(population), classifier.predictor(test)
+    probabilities = [predict(variables) for variables in trained.best_variables(rows)]
     if population is None:
         values, figures = _report_one(classifier, trained, test, schedule)
         figures |= draw_predictions(probabilities[0], test)

@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import losses, metrics, models, tasks, train
+from .. import losses, metrics, tasks, train
 from ..data import Source, augment, moments, select, with_regions
-from ..data.augment import annotated
 from ..errors import InputError, unknown_name
 from ..models import dense
 from .arrays import evaluation_batch
+from .augmentation import AnnotatedOptions, make_annotated_augmentation
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .packed import chunks
 from .saved_network import SavedNetwork
-from .training import Training, load, make_training
-from .valid import FRACTION, NON_NEGATIVE, PROPER_FRACTION, Choice, at_least
+from .training import Training, load, make_training, named_network
+from .valid import NON_NEGATIVE, Choice
 
 REGION_LOSSES = {"none": None, "dice": losses.dice_loss, "lovasz": losses.lovasz_softmax_loss}
 
@@ -48,28 +48,6 @@ class SegmentationLossOptions:
     def without_effect(self) -> Mapping[str, str]:
         """Options that have no effect beside this loss, each with the reason."""
         return {"region_weight": "there is no region loss"} if self.region_loss == "none" else {}
-
-
-@dataclass(frozen=True)
-class AnnotatedOptions:
-    """How each training image is changed together with its annotation, anew in every epoch."""
-
-    TITLE: ClassVar[str] = "augmentation"
-
-    flip: bool = False
-    """Random left-right flips."""
-    turn: bool = False
-    """Random turns by quarters, of images that are not square by halves."""
-    rotate: Annotated[float, NON_NEGATIVE] = 0.0
-    """Largest rotation of an image, in degrees, such as 10."""
-    zoom: Annotated[float, PROPER_FRACTION] = 0.0
-    """Largest change of an image's scale: 0.1 for 0.9 to 1.1."""
-    move: Annotated[float, FRACTION] = 0.0
-    """Largest shift of an image, as a fraction of its side, such as 0.1."""
-    elastic: Annotated[float, NON_NEGATIVE] = 0.0
-    """Standard deviation of an elastic deformation (U-Net), in pixels, such as 10 for images of 512 pixels."""
-    elastic_points: Annotated[int, at_least(2, 64)] = 3
-    """Number of points along each side that the elastic deformation moves."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +123,7 @@ def segmentation(
     name = model if isinstance(model, str) else None
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
-        model = named_segmenter(model, len(source.classes), fields or {}, dtype, axis_name)
+        model = named_network(model, "segmenter", dtype, axis_name, num_classes=len(source.classes), **fields or {})
     mean, std = moments(source)
     preprocess = partial(prepare_for, model, mean=mean, std=std)
     region = REGION_LOSSES[loss.region_loss]
@@ -177,7 +155,7 @@ def segmentation(
 
 
 def prepare_for(model: nn.Module, images: jax.Array, *, mean: np.ndarray, std: np.ndarray) -> jax.Array:
-    """Images of a data set -> images for a segmenter: normalized, and continued by mirroring for one that pads nothing.
+    """Images of a data set -> images for a network: normalized, and continued by mirroring for a U-Net without padding.
 
     The middle of the answer, `models.dense.center_crop`, is the answer for the images.
     """
@@ -185,45 +163,6 @@ def prepare_for(model: nn.Module, images: jax.Array, *, mean: np.ndarray, std: n
     if isinstance(model, dense.UNet) and model.padding == "VALID":
         return dense.mirror_padded(images, model.depth)
     return images
-
-
-def named_segmenter(
-    name: str, num_classes: int, fields: Mapping[str, Any], dtype: str, axis_name: str | None
-) -> nn.Module:
-    """The segmenter of a name, for so many classes.
-
-    Raises: InputError for an unknown name, or a network that does not segment.
-    """
-    role = models.entry(name).role
-    if role != "segmenter":
-        raise InputError(f"{name} is a {role} and does not segment; choose one of models.names(role='segmenter').")
-    model = models.create(name, num_classes=num_classes, dtype=jnp.dtype(dtype), **fields)
-    return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
-
-
-def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
-    """(key, batch, hyper) -> batch whose images are changed together with their annotation; None for no change."""
-    changes = []
-    if options.flip:
-        changes.append(annotated.random_flip)
-    if options.turn:
-        changes.append(annotated.random_turn)
-    if options.rotate or options.zoom or options.move:
-        affine = partial(annotated.random_affine, degrees=options.rotate, scale=options.zoom, translate=options.move)
-        changes.append(affine)
-    if options.elastic:
-        changes.append(partial(annotated.random_elastic, std=options.elastic, points=options.elastic_points))
-    if not changes:
-        return None
-
-    def change(key: jax.Array, example: annotated.Example) -> dict[str, Any]:
-        example = dict(example)
-        for each, key_of in zip(changes, jax.random.split(key, len(changes)), strict=True):
-            example = each(key_of, example)
-        return dict(example)
-
-    of_batch = annotated.per_example(change)
-    return lambda key, batch, hyper: of_batch(key, batch)
 
 
 def border_weights(batch: tasks.Batch, *, factor: float) -> jax.Array:

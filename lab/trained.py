@@ -45,6 +45,14 @@ class Trained:
         """The variables of one member in those of all (`fitted.best`, `fitted.state.variables`)."""
         return train.member(tree, number) if self.start.layout.shape else tree
 
+    def best_variables(self, rows: slice) -> list[tasks.Variables]:
+        """The best variables of each member in some rows."""
+        return [self.variables(self.fitted.best, i) for i in range(len(self.members))[rows]]
+
+    def reported_rows(self, population: SeedsOptions | None) -> slice:
+        """The members whose numbers are reported: of a population `chosen_rows`, else the one that there is."""
+        return slice(0, 1) if population is None else self.chosen_rows(population.seeds)
+
     def require_all(self) -> None:
         """Raises `train.Diverged` if a member diverged, where the numbers of all enter the result."""
         gone = self.fitted.diverged_at[self.fitted.diverged_at >= 0]

@@ -19,10 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from .. import data, schedules, tasks, train
+from .. import data, models, schedules, tasks, train
 from ..errors import InputError
 from .arrays import evaluation_batch
 from .cache import cache_folder
@@ -38,7 +40,7 @@ from .options import (
     SeedsOptions,
     UpdateOptions,
 )
-from .saved_network import SavedNetwork
+from .saved_network import ROLES, SavedNetwork
 from .valid import check_hyper
 
 MOST_MEMBERS = 10_000
@@ -83,6 +85,24 @@ def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options
         )
 
     return of
+
+
+def named_network(name: str, role: str, dtype: str, axis_name: str | None, **fields: Any) -> nn.Module:
+    """The network of a name.
+
+    Args:
+      name: of `models.names(role=role)`.
+      role: "classifier", "segmenter" or "detector".
+      dtype: data type of activations and gradients.
+      axis_name: of the devices over which BatchNorm averages; None for none.
+      fields: of the network.
+    Raises: InputError for an unknown name, a network of another role, or a field that it does not have.
+    """
+    found = models.entry(name).role
+    if found != role:
+        raise InputError(f"{name} is a {found} and does not {ROLES[role]}; choose one of models.names(role={role!r}).")
+    model = models.create(name, dtype=jnp.dtype(dtype), **fields)
+    return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
 
 
 def population_of(
