@@ -63,7 +63,7 @@ class Config:
     grid: lab.GridOptions = lab.GridOptions()
 
 
-DEMO_OPTIONS: dict[str, Any] = {"batch_size": 16, "epochs": 4}
+DEMO_OPTIONS: dict[str, Any] = {"batch_size": 16, "epochs": 6}
 SMOKE_OPTIONS: dict[str, Any] = {"data": "scenes:32", "epochs": 1, "learning_rate": 1e-3}
 PAPER_OPTIONS: dict[str, Any] = {
     "data": "scenes:256",
@@ -158,7 +158,7 @@ def train_detector(
             patience=config.stopping.patience,
             checkpoint_every=config.stopping.checkpoint_every,
         )
-        test = lab.load(config.data, "test")
+        test = lab.read_once(lab.load(config.data, "test"), config.batch)
         rows, find = trained.reported_rows(population), detector.finder(test, config.finding, fusion)
         found = [find(variables) for variables in trained.best_variables(rows)]
         measured = trained.measure(trained.fitted.best, test)

@@ -74,9 +74,9 @@ class Config:
     grid: lab.GridOptions = lab.GridOptions()
 
 
-DEMO = lab.override(Config(), model="unet_bn_8", batch_size=8, epochs=6)
+DEMO = lab.override(Config(), width=16, depth=3, batch_size=8, optimizer="momentum", epochs=3)
 PRESETS = {
-    "smoke": lab.override(DEMO, preset="smoke", data="scenes:32", epochs=1, learning_rate=1e-3),
+    "smoke": lab.override(DEMO, preset="smoke", data="scenes:32", width=8, epochs=1, learning_rate=1e-3),
     "demo": DEMO,
     "paper": lab.override(
         Config(),
@@ -157,7 +157,7 @@ def train(
         patience=config.stopping.patience,
         checkpoint_every=config.stopping.checkpoint_every,
     )
-    rows = trained.reported_rows(population)
+    test, rows = lab.read_once(test, config.batch), trained.reported_rows(population)
     best = trained.best_variables(rows)
     predict = segmenter.predictor(test, probability_of=label)
     said = [predict(variables) for variables in best]

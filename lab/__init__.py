@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         load_arrays,
         mean_over_seeds,
         over_seeds,
+        read_once,
         save_arrays,
     )
     from .augmentation import (
@@ -257,6 +258,7 @@ __all__ = [
     "read_config",
     "read_csv",
     "read_json",
+    "read_once",
     "read_packed",
     "read_result",
     "region_scores",
@@ -293,7 +295,8 @@ __getattr__ = on_first_use(
     __name__,
     {
         "arrays": """
-            EVALUATION_BATCH between between_pairs in_batches load_arrays mean_over_seeds over_seeds save_arrays
+            EVALUATION_BATCH between between_pairs in_batches load_arrays mean_over_seeds over_seeds read_once
+            save_arrays
         """,
         "augmentation": """
             AnnotatedOptions AugmentationOptions MixingOptions ViewOptions make_annotated_augmentation make_augmentation

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import train
-from ..data import Source
+from ..data import Source, in_memory
 from ..errors import InputError, MissingFile, listed, writing
+from .options import BatchOptions
 from .tables import Named
 
 EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
@@ -30,6 +31,16 @@ def evaluation_batch(source: Source) -> int:
     image = source.element_spec.get("image")
     pixels = 1 if image is None else math.prod(image.shape[:2])
     return min(EVALUATION_BATCH, max(1, _PIXELS_AT_ONCE // pixels))
+
+
+def read_once(source: Source, batch: BatchOptions) -> Source:
+    """The same split, for what reads it more than once: read now and kept, if its examples are to stay on the devices.
+
+    Args:
+      source: the split.
+      batch: says where examples stay.
+    """
+    return in_memory(source) if train.is_resident(source, batch.resident) else source
 
 
 def in_batches(function: Callable, *arrays: Any, size: int = EVALUATION_BATCH) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from .. import metrics, models, tasks, train
 from ..data import Source, augment, labels, moments, require_images
 from ..errors import InputError
-from .arrays import evaluation_batch
+from .arrays import evaluation_batch, read_once
 from .augmentation import AugmentationOptions, MixingOptions, make_augmentation, voting_views
 from .options import (
     BatchOptions,
@@ -121,6 +121,7 @@ def classification(
     shape, (described, _) = require_images(source), models.describe(model, name)
     start = None if weights is None else starting_weights(weights, model, described, shape)
     trained = _trained(start, drops) if freeze else None
+    source = read_once(source, batch)
     mean, std = moments(source) if start is None or start.moments is None else start.moments
     preprocess = partial(augment.normalize, mean=mean, std=std)
     make_task = partial(tasks.classification, model, shape, preprocess=preprocess)

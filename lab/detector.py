@@ -15,7 +15,7 @@ import numpy as np
 from .. import metrics, tasks, train
 from ..data import Source, augment, moments
 from ..errors import InputError
-from .arrays import evaluation_batch
+from .arrays import evaluation_batch, read_once
 from .augmentation import AnnotatedOptions, make_annotated_augmentation
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .packed import Rows, chunks, pack, read_packed, unpack
@@ -149,6 +149,7 @@ def detection(
     for field, part, what in (("num_prototypes", "masks", "masks"), ("num_semantic", "semantic", "classes of pixels")):
         if getattr(network, field) and part not in source.element_spec:
             raise InputError(f"{source.name} has no {what}, which this network learns.")
+    source = read_once(source, batch)
     mean, std = moments(source)
     preprocess = partial(augment.normalize, mean=mean, std=std)
     task = tasks.detection(network, shape, preprocess=preprocess, radius=assignment.radius)

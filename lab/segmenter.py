@@ -17,7 +17,7 @@ from .. import losses, metrics, tasks, train
 from ..data import Source, augment, moments, select, with_regions
 from ..errors import InputError, unknown_name
 from ..models import dense
-from .arrays import evaluation_batch
+from .arrays import evaluation_batch, read_once
 from .augmentation import AnnotatedOptions, make_annotated_augmentation
 from .options import BatchOptions, DataOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .packed import chunks
@@ -124,11 +124,13 @@ def segmentation(
     if isinstance(model, str):
         axis_name = train.make_layout(layout.parallel).axis_name
         model = named_network(model, "segmenter", dtype, axis_name, num_classes=len(source.classes), **fields or {})
+    if loss.border_weight and "masks" not in source.element_spec:
+        source = with_regions(source)
+    unused = {"boxes", "labels", "crowd"} | (set() if loss.border_weight else {"masks"})
+    source = read_once(select(source, [name for name in source.element_spec if name not in unused]), batch)
     mean, std = moments(source)
     preprocess = partial(prepare_for, model, mean=mean, std=std)
     region = REGION_LOSSES[loss.region_loss]
-    if loss.border_weight and "masks" not in source.element_spec:
-        source = with_regions(source)
     task = tasks.segmentation(
         model,
         shape,

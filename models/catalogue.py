@@ -154,7 +154,6 @@ TABLE: dict[str, Entry] = {
     "segnet": _segmenter(SegNet),
     "unet": _segmenter(UNet),
     "unet_bn": _segmenter(partial(UNet, batch_norm=True)),
-    "unet_bn_8": _segmenter(partial(UNet, width=8, batch_norm=True)),
     "unet_valid": _segmenter(partial(UNet, padding="VALID")),
     "grid_detector": _detector(GridDetector),
     "grid_detector_masks": _detector(partial(GridDetector, num_prototypes=16)),

@@ -8,7 +8,7 @@ from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
 from .regions import with_regions
-from .source import Arrays, Records, Source, select, subset
+from .source import Arrays, Records, Source, in_memory, select, subset
 
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
@@ -19,6 +19,7 @@ __all__ = [
     "decode",
     "export_coco",
     "image_spec",
+    "in_memory",
     "labels",
     "load",
     "mask_of",

@@ -159,6 +159,20 @@ class Arrays:
         return {name: np.asarray(values[index]) for name, values in self.arrays.items()}
 
 
+def in_memory(source: Source) -> Source:
+    """The same examples, read here once and kept, `source.nbytes` bytes: for what would read them again and again.
+
+    Args:
+      source: The split.
+    Raises: InputError if an example is not what `element_spec` says.
+
+    >>> from etude import data
+    >>> len(data.in_memory(data.select(data.load("scenes:32", "test"), ["semantic"])))
+    1024
+    """
+    return source if isinstance(source.records, Arrays) else replace(source, records=Arrays(source.arrays()))
+
+
 def select(source: Source, names: Sequence[str]) -> Source:
     """The same examples with some of their arrays alone. What is left out is not made, where the records can do that.
 

@@ -116,3 +116,28 @@ def test_scores_of_classes_leave_out_those_that_do_not_occur():
 
 def of(array):
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+class Counted:
+    """Examples that count how often they are read."""
+
+    def __init__(self):
+        self.reads = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return {"image": np.full((2, 2, 1), index, np.uint8)}
+
+
+@pytest.mark.parametrize(("feed", "reads"), [("auto", 3), ("resident", 3), ("stream", 6)])
+def test_examples_that_stay_on_the_devices_are_read_once_and_streamed_ones_whenever_they_are_needed(feed, reads):
+    records = Counted()
+    source = data.Source("counted", "train", records, {"image": jax.ShapeDtypeStruct((2, 2, 1), np.uint8)})
+    kept = lab.read_once(source, lab.BatchOptions(feed=feed))
+    for _ in range(2):
+        np.testing.assert_array_equal(kept.arrays()["image"][:, 0, 0, 0], [0, 1, 2])
+    assert records.reads == reads
+    assert (kept.name, kept.split, kept.element_spec) == (source.name, source.split, source.element_spec)

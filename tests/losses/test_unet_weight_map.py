@@ -38,6 +38,14 @@ def test_distances_equal_those_of_scipy():
     np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("reach", [0, 1, 3, 20])
+def test_objects_beyond_the_reach_are_none(reach):
+    instances = maps()
+    measured = jax.jit(jax.vmap(lambda x: losses.distances_to_objects(x, reach)))(instances)
+    expected = np.stack([nearest_two(image) for image in instances], 1)
+    np.testing.assert_allclose(measured, np.where(expected <= reach, expected, np.inf), rtol=1e-6)
+
+
 def test_the_weight_map_equals_equation_2_of_the_paper():
     instances = maps()
     measured = weight_maps(instances, jnp.array([0.5, 3.0]), 7.0, 2.0)
@@ -57,3 +65,8 @@ def test_a_map_with_fewer_than_two_objects_has_the_weights_of_its_classes_alone(
 def test_wrong_instances_are_refused(instances):
     with pytest.raises(ValueError, match="height, width"):
         losses.unet_weight_map(instances)
+
+
+def test_a_negative_reach_is_refused():
+    with pytest.raises(ValueError, match="reach is -1"):
+        losses.unet_weight_map(jnp.zeros((2, 3), int), reach=-1)
