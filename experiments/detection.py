@@ -82,13 +82,14 @@ PRESETS = {
         Config(),
         preset="bccd",
         data="voc:BCCD",  # docs/dense_prediction.md says where it is from
-        image_size=320,
+        image_size=224,
         flip=True,
         turn=True,
         zoom=0.2,
         most_objects=100,
         batch_size=8,
-        epochs=40,
+        learning_rate=5e-3,
+        epochs=50,
     ),
 }
 

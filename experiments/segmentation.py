@@ -99,8 +99,9 @@ PRESETS = {
         turn=True,
         elastic=10.0,
         regions_of="foreground",
-        batch_size=2,
-        epochs=50,
+        batch_size=1,
+        learning_rate=3e-3,
+        epochs=30,
     ),
 }
 
