@@ -32,6 +32,8 @@ class NetworkOptions:
     """Number of channels of the finest grid, where the network has it; by default its own."""
     depth: Annotated[int | None, lab.COUNT] = None
     """Number of poolings, where the network has it; by default its own."""
+    dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
+    """Dropout rate, where the network has it; by default its own."""
     ablation: bool = False
     """Train the same network without its skips too, and compare the boundaries."""
 
@@ -45,6 +47,8 @@ class EvaluationOptions:
     regions_of: str | None = None
     """Name of a class whose connected regions are compared with the true ones, with borders thinned (V-Rand and V-info
     of the ISBI challenge), such as foreground; the threshold is chosen on validation. By default none are."""
+    vote: bool = False
+    """Predict the mean of the probabilities for the image and for its flips and quarter turns."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,12 @@ def train(
     )
     test, rows = lab.read_once(test, config.batch), trained.reported_rows(population)
     best = trained.best_variables(rows)
-    predict = segmenter.predictor(test, probability_of=label)
+    predict = segmenter.predictor(test, probability_of=label, vote=config.evaluation.vote)
     said = [predict(variables) for variables in best]
     scores = [lab.segmentation_scores(each["classes"], each["boundary_f"], test) for each in said]
     numbers = [each.numbers for each in scores]
     if label is not None:
-        choose = segmenter.predictor(training.validation, probability_of=label)
+        choose = segmenter.predictor(training.validation, probability_of=label, vote=config.evaluation.vote)
         for each, variables, more in zip(said, best, numbers, strict=True):
             threshold = lab.region_threshold(choose(variables)["probability"], training.validation, label)
             more |= lab.region_scores(each["probability"] > threshold, test, label)
@@ -190,7 +194,8 @@ def fields_of(network: NetworkOptions, skips: bool) -> dict[str, Any]:
 
     Raises: InputError for a field that the network does not have.
     """
-    given = {"width": network.width, "depth": network.depth, "skips": None if skips else False}
+    given: dict[str, Any] = {name: getattr(network, name) for name in ("width", "depth", "dropout")}
+    given["skips"] = None if skips else False
     given = {name: value for name, value in given.items() if value is not None}
     known = models.fields(models.create(network.model))
     for name in given:

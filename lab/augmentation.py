@@ -57,6 +57,8 @@ class AnnotatedOptions:
     """Standard deviation of an elastic deformation (U-Net), in pixels, such as 10 for images of 512 pixels."""
     elastic_points: Annotated[int, at_least(2, 64)] = 3
     """Number of points along each side that the elastic deformation moves."""
+    color: Annotated[float, FRACTION] = 0.0
+    """Largest relative change of brightness, contrast and, of color images, saturation, such as 0.3."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def make_augmentation(
 def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
     """(key, batch, hyper) -> batch whose images are changed together with their annotation; None for no change."""
     changes = []
+    if options.color:
+        changes.append(partial(_recolored, strength=options.color))
     if options.flip:
         changes.append(annotated.random_flip)
     if options.turn:
@@ -136,6 +140,14 @@ def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
 
     of_batch = annotated.per_example(change)
     return lambda key, batch, hyper: of_batch(key, batch)
+
+
+def _recolored(key: jax.Array, example: annotated.Example, *, strength: float) -> dict[str, Any]:
+    """An annotated image whose colors are changed, so that its annotation stays true."""
+    image = example["image"]
+    saturation = strength if image.shape[-1] == 3 else 0.0
+    changed = augment.color_jitter(key, image, brightness=strength, contrast=strength, saturation=saturation)
+    return {**example, "image": changed}
 
 
 def of_images(options: AugmentationOptions, source: data.Source) -> Callable | None:

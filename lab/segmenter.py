@@ -25,6 +25,8 @@ from .saved_network import SavedNetwork
 from .training import Training, load, make_training, named_network
 from .valid import NON_NEGATIVE, Choice
 
+THRESHOLDS = (*metrics.ISBI_THRESHOLDS, 0.92, 0.94, 0.96, 0.98)
+"""Thresholds of a class's probability, of which its regions get the best: near 1, gaps in what parts them close."""
 REGION_LOSSES = {"none": None, "dice": losses.dice_loss, "lovasz": losses.lovasz_softmax_loss}
 
 
@@ -62,32 +64,35 @@ class Segmenter:
     """Images of the data set -> images for the model."""
 
     def predictor(
-        self, source: Source, *, probability_of: int | None = None
+        self, source: Source, *, probability_of: int | None = None, vote: bool = False
     ) -> Callable[[tasks.Variables], dict[str, np.ndarray]]:
         """Variables of one run -> what it says of a split, compiled once for all runs.
 
         Args:
           source: the split.
           probability_of: a class whose probability is wanted too, or None.
+          vote: take the mean of the probabilities for the image and its flips and turns (`models.dense.over_turns`).
         Returns: variables -> {"classes": uint8 or int32 [n, height, width], "boundary_f": [n, classes], NaN for a
           class that an image has not, and perhaps "probability": float32 [n, height, width]}. Boundaries agree within
           0.8 % of the image's diagonal, rounded up to pixels, as in DAVIS.
         """
-        classes = len(source.classes)
+        classes, of_turns = len(source.classes), dense.over_turns if vote else lambda apply, images: apply(images)
         tolerance = math.ceil(0.008 * math.hypot(*source.element_spec["semantic"].shape))
 
         def predict(variables, batch):
-            logits: Any = self.model.apply(variables, self.preprocess(batch["image"]), train=False)
-            logits = dense.center_crop(logits, batch["image"].shape[1:3])
-            guess = logits.argmax(-1)
+            probabilities = of_turns(partial(self._probabilities, variables), batch["image"])
+            guess = probabilities.argmax(-1)
             score = metrics.boundary_f(guess, batch["semantic"], classes, tolerance)
             said = {"classes": guess.astype(jnp.uint8 if classes <= 256 else jnp.int32), "boundary_f": score}
-            return (
-                said if probability_of is None else said | {"probability": jax.nn.softmax(logits)[..., probability_of]}
-            )
+            return said if probability_of is None else said | {"probability": probabilities[..., probability_of]}
 
         size, resident = evaluation_batch(source), self.training.batch.resident
         return train.map_examples(predict, source, batch_size=size, resident=resident)
+
+    def _probabilities(self, variables: tasks.Variables, images: jax.Array) -> jax.Array:
+        """Images [batch, height, width, channel] -> [batch, height, width, classes]"""
+        logits: Any = self.model.apply(variables, self.preprocess(images), train=False)
+        return jax.nn.softmax(dense.center_crop(logits, (images.shape[1], images.shape[2])))
 
 
 def segmentation(
@@ -236,7 +241,7 @@ def region_threshold(probability: np.ndarray, truth: Source, label: int) -> floa
       truth: the split, whose examples have "semantic".
       label: the class.
     """
-    return metrics.best_isbi_scores(probability, _inside(truth, label))["v_rand_threshold"]
+    return metrics.best_isbi_scores(probability, _inside(truth, label), THRESHOLDS)["v_rand_threshold"]
 
 
 def region_scores(inside: np.ndarray, truth: Source, label: int) -> dict[str, float]:

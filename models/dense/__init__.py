@@ -10,6 +10,7 @@ from .letterbox import Letterbox, letterbox, letterbox_of
 from .segnet import SegNet
 from .suppression import Decay, Kept, gaussian_decay, hard_decay, linear_decay, non_max_suppression
 from .trunks import TRUNKS, AlexNetTrunk, ResNetTrunk, Trunk, VGGTrunk
+from .turns import over_turns
 from .unet import UNet, center_crop, mirror_padded, output_size
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "mirror_padded",
     "non_max_suppression",
     "output_size",
+    "over_turns",
     "panoptic_fusion",
     "with_classifier",
 ]

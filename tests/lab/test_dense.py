@@ -141,3 +141,18 @@ def test_examples_that_stay_on_the_devices_are_read_once_and_streamed_ones_whene
         np.testing.assert_array_equal(kept.arrays()["image"][:, 0, 0, 0], [0, 1, 2])
     assert records.reads == reads
     assert (kept.name, kept.split, kept.element_spec) == (source.name, source.split, source.element_spec)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_change_of_color_leaves_the_annotation_as_it_is(channels):
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": jnp.asarray(rng.integers(60, 190, (4, 6, 6, channels)), jnp.uint8),
+        "semantic": jnp.asarray(rng.integers(0, 3, (4, 6, 6)), jnp.int32),
+        "index": jnp.arange(4),
+    }
+    changed = lab.make_annotated_augmentation(lab.AnnotatedOptions(color=0.3))(jax.random.key(0), batch, {})
+    np.testing.assert_array_equal(changed["semantic"], batch["semantic"])
+    ratio = np.asarray(changed["image"], float).mean((1, 2, 3)) / np.asarray(batch["image"], float).mean((1, 2, 3))
+    assert (np.abs(ratio - 1) < 0.31).all()
+    assert len(set(ratio.round(3))) == 4
