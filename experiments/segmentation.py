@@ -102,10 +102,13 @@ PRESETS = {
         flip=True,
         turn=True,
         elastic=10.0,
+        color=0.3,
+        dropout=0.3,
         regions_of="foreground",
+        vote=True,
         batch_size=1,
         learning_rate=3e-3,
-        epochs=30,
+        epochs=40,
     ),
 }
 
