@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -59,6 +59,15 @@ class AnnotatedOptions:
     """Number of points along each side that the elastic deformation moves."""
     color: Annotated[float, FRACTION] = 0.0
     """Largest relative change of brightness, contrast and, of color images, saturation, such as 0.3."""
+    crop: Annotated[int | None, at_least(1)] = None
+    """Side in pixels of the random part of an image that training sees; by default the whole image."""
+    crops: Annotated[int, at_least(1)] = 1
+    """Number of random parts of each image in an epoch."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside these, each with the reason."""
+        return {} if self.crop else {"crops": "training sees whole images"}
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,8 @@ def make_annotated_augmentation(options: AnnotatedOptions) -> Callable | None:
         changes.append(affine)
     if options.elastic:
         changes.append(partial(annotated.random_elastic, std=options.elastic, points=options.elastic_points))
+    if options.crop:
+        changes.append(partial(annotated.random_crop, size=options.crop))
     if not changes:
         return None
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import metrics, tasks, train
-from ..data import Source, augment, moments
+from ..data import Source, augment, moments, repeated
 from ..errors import InputError
 from .arrays import evaluation_batch, read_once
 from .augmentation import AnnotatedOptions, make_annotated_augmentation
@@ -151,6 +151,7 @@ def detection(
             raise InputError(f"{source.name} has no {what}, which this network learns.")
     source = read_once(source, batch)
     mean, std = moments(source)
+    source = repeated(source, augmentation.crops)
     preprocess = partial(augment.normalize, mean=mean, std=std)
     task = tasks.detection(network, shape, preprocess=preprocess, radius=assignment.radius)
     training = make_training(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import losses, metrics, tasks, train
-from ..data import Source, augment, moments, select, with_regions
+from ..data import Source, augment, moments, repeated, select, with_regions
 from ..errors import InputError, unknown_name
 from ..models import dense
 from .arrays import evaluation_batch, read_once
@@ -134,6 +134,7 @@ def segmentation(
     unused = {"boxes", "labels", "crowd"} | (set() if loss.border_weight else {"masks"})
     source = read_once(select(source, [name for name in source.element_spec if name not in unused]), batch)
     mean, std = moments(source)
+    source = repeated(source, augmentation.crops)
     preprocess = partial(prepare_for, model, mean=mean, std=std)
     region = REGION_LOSSES[loss.region_loss]
     task = tasks.segmentation(

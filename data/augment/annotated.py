@@ -91,6 +91,35 @@ def large_scale_jitter(
     return affine(example, geometry.compose(geometry.zoom(factor), geometry.translation(x * width, y * height)))
 
 
+def random_crop(key: jax.Array, example: Example, *, size: int) -> dict[str, Any]:
+    """A square part of an example, at a random place.
+
+    Args:
+      key: One key.
+      example: An annotated example.
+      size: Side of the part in pixels; not traced: it is a shape.
+    Returns: The example, with an image of [size, size, channel].
+    Raises: InputError for a size that is not positive or more than the image has.
+    """
+    require_image("random_crop", example["image"])
+    height, width, _ = example["image"].shape
+    if not 0 < size <= min(height, width):
+        raise InputError(f"random_crop wants a size of 1 to {min(height, width)} pixels, got {size}.")
+    top, left = jax.random.randint(key, (2,), 0, jnp.array([height, width]) - size + 1)
+
+    def cut(array: jax.Array) -> jax.Array:
+        rest = array.ndim - 2
+        return jax.lax.dynamic_slice(array, (top, left, *[0] * rest), (size, size, *array.shape[2:]))
+
+    changed = _moved(example, cut, lambda mask, fill: cut(mask))
+    if "boxes" in example and "masks" not in example:
+        whole = example["boxes"] - jnp.stack([left, top, left, top]).astype(jnp.float32)
+        boxes, area = jnp.clip(whole, 0, size), losses.box_area(whole)
+        share = jnp.where(area > 0, losses.box_area(boxes) / jnp.maximum(area, 1e-6), 0)
+        changed = _kept({**changed, "boxes": boxes}, share)
+    return {name: changed[name] for name in example}
+
+
 def random_elastic(key: jax.Array, example: Example, *, std: Scalar, points: int = 3) -> dict[str, Any]:
     """Bends an example: displacements of a coarse grid of points, interpolated with cubic splines.
 

@@ -8,7 +8,7 @@ from .catalogue import MOST_PIXELS_PER_SIDE, load, names
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
 from .regions import with_regions
-from .source import Arrays, Records, Source, in_memory, select, subset
+from .source import Arrays, Records, Source, in_memory, repeated, select, subset
 
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
@@ -28,6 +28,7 @@ __all__ = [
     "prepare",
     "read_framed",
     "read_image",
+    "repeated",
     "require_images",
     "run_lengths",
     "scenes",

@@ -240,6 +240,23 @@ def subset(source: Source, num_examples: int) -> Source:
     return replace(source, records=_Some(source.records, kept))
 
 
+def repeated(source: Source, times: int) -> Source:
+    """The same examples several times, so that an epoch augments each of them anew as often.
+
+    Args:
+      source: The split.
+      times: How often each occurs, at least 1.
+    Raises: InputError for less.
+
+    >>> from etude import data
+    >>> len(data.repeated(data.load("digits", "validation"), 3)) / len(data.load("digits", "validation"))
+    3.0
+    """
+    if times < 1:
+        raise InputError(f"Examples can be repeated 1 or more times, got {times}.")
+    return replace(source, records=_Some(source.records, np.tile(np.arange(len(source)), times)))
+
+
 @dataclass(frozen=True)
 class _Some:
     """The records at some indices."""

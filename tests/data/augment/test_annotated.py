@@ -120,6 +120,32 @@ def test_a_moved_box_without_a_mask_is_cut_at_the_borders():
     assert after["boxes"].tolist() == [[0.0, 7.0, 3.0, 10.0]]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crop_is_a_part_of_image_and_annotation(seed):
+    before = example(seed)
+    after = jax.jit(partial(annotated.random_crop, size=SIDE // 2))(jax.random.key(seed), before)
+    places = [
+        (top, left)
+        for top in range(SIDE // 2 + 1)
+        for left in range(SIDE // 2 + 1)
+        if np.array_equal(before["semantic"][top:, left:][: SIDE // 2, : SIDE // 2], after["semantic"])
+    ]
+    parts = [
+        {name: before[name][top:, left:][: SIDE // 2, : SIDE // 2] for name in ("image", "regions")}
+        for top, left in places
+    ]
+    assert any(all(np.array_equal(part[name], after[name]) for name in part) for part in parts)
+    np.testing.assert_array_equal(after["boxes"], annotated.mask_boxes(after["masks"]))
+    assert after["masks"].shape[1:] == (SIDE // 2, SIDE // 2)
+
+
+def test_boxes_without_masks_are_cut_with_a_crop():
+    given = {"image": jnp.zeros((10, 10, 1)), "boxes": jnp.array([[0.0, 0, 10, 10]]), "labels": jnp.array([4])}
+    after = annotated.random_crop(jax.random.key(0), given, size=6)
+    assert after["boxes"].tolist() == [[0, 0, 6, 6]]
+    assert after["labels"].tolist() == [4]
+
+
 @pytest.mark.parametrize(("factor", "seed"), [(0.5, 1), (0.5, 2), (2.0, 3), (2.0, 4)])
 def test_large_scale_jitter_keeps_a_smaller_image_whole_and_fills_the_frame_with_a_larger(factor, seed):
     white = {"image": jnp.full((SIDE, SIDE, 1), 255, jnp.uint8), "semantic": jnp.zeros((SIDE, SIDE), jnp.int32)}
@@ -177,6 +203,7 @@ def test_batches_have_a_key_for_each_index_and_keep_other_arrays():
             ),
             "give masks",
         ),
+        (lambda: annotated.random_crop(jax.random.key(0), example(), size=SIDE + 1), f"1 to {SIDE} pixels"),
         (lambda: annotated.large_scale_jitter(jax.random.key(0), example(), lowest=2.0, highest=1.0), "0 < lowest"),
         (lambda: augment.annotated.per_example(CHANGES["flip"])(jax.random.key(0), example() | {"index": 0}), "rank"),
     ],
