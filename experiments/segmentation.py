@@ -78,9 +78,9 @@ class Config:
     grid: lab.GridOptions = lab.GridOptions()
 
 
-DEMO = lab.override(Config(), width=16, depth=3, batch_size=8, optimizer="momentum", epochs=3)
+DEMO = lab.override(Config(), model="unet_small", batch_size=8, optimizer="momentum", epochs=3)
 PRESETS = {
-    "smoke": lab.override(DEMO, preset="smoke", data="scenes:32", width=8, epochs=1, learning_rate=1e-3),
+    "smoke": lab.override(DEMO, preset="smoke", data="scenes:32", epochs=1, learning_rate=1e-3),
     "demo": DEMO,
     "paper": lab.override(
         Config(),
@@ -97,18 +97,19 @@ PRESETS = {
         Config(),
         preset="isbi",
         data="folder:isbi",  # docs/dense_prediction.md says where it is from
-        width=16,
+        model="unet_bn_16",
         border_weight=10.0,
         flip=True,
         turn=True,
         elastic=10.0,
         color=0.3,
-        dropout=0.3,
+        crop=192,
+        crops=7,
         regions_of="foreground",
         vote=True,
-        batch_size=1,
+        batch_size=2,
         learning_rate=3e-3,
-        epochs=40,
+        epochs=30,
     ),
 }
 

@@ -154,6 +154,8 @@ TABLE: dict[str, Entry] = {
     "segnet": _segmenter(SegNet),
     "unet": _segmenter(UNet),
     "unet_bn": _segmenter(partial(UNet, batch_norm=True)),
+    "unet_bn_16": _segmenter(partial(UNet, width=16, batch_norm=True)),
+    "unet_small": _segmenter(partial(UNet, width=16, depth=3, batch_norm=True)),
     "unet_valid": _segmenter(partial(UNet, padding="VALID")),
     "grid_detector": _detector(GridDetector),
     "grid_detector_masks": _detector(partial(GridDetector, num_prototypes=16)),
