@@ -69,7 +69,7 @@ def detection(
 
     Args:
       model: images [batch, height, width, channel] -> `models.dense.GridOutputs`.
-      image_shape: (height, width, channel) of one image.
+      image_shape: (height, width, channel) of an image; a batch may have another height and width.
       preprocess: images of the data set -> images for the model, in training and at prediction alike.
       radius: cells that far from an object's center, in strides, answer for it too (`assign_cells`).
       weights: factors of the parts of the loss. Masks need `batch["masks"]`, classes of pixels `batch["semantic"]`.
@@ -77,15 +77,15 @@ def detection(
       `mask_loss` and `semantic_loss`.
     Source: Lin et al. 2017 (RetinaNet); Tian et al. 2019 (FCOS); Bolya et al. 2019 (YOLACT), for the masks.
     """
-    height, width, _ = image_shape
-    levels = dense.grid_levels(height, width, model.strides)
-    limits = tuple(2**2.5 * level.stride for level in levels[:-1])  # between this level's usual side and the next's
 
     def init(key):
         return model.init({"params": key}, preprocess(jnp.zeros((1, *image_shape), jnp.uint8)), train=False)
 
     def of_image(outputs: dense.GridOutputs, example: Batch) -> dict[str, jax.Array]:
         """Sums of one image's losses."""
+        height, width, _ = example["image"].shape
+        levels = dense.grid_levels(height, width, model.strides)
+        limits = tuple(2**2.5 * level.stride for level in levels[:-1])  # between this level's usual side and the next's
         labels = example["labels"]
         crowd = example.get("crowd", jnp.zeros(labels.shape, bool))
         valid = (labels >= 0) & ~crowd
@@ -121,7 +121,7 @@ def detection(
             model_state = {**model_state, **updated}
         else:
             outputs = model.apply(variables, images, train=False)
-        examples = {name: batch[name] for name in ("boxes", "labels", "crowd", "masks") if name in batch}
+        examples = {name: batch[name] for name in ("image", "boxes", "labels", "crowd", "masks") if name in batch}
         parts, images_count = jax.vmap(of_image)(outputs, examples), example_weights(batch)
         counts = images_count * (parts.pop("objects") + 1)
         sums = {name: Mean.of(_per(total, counts, images_count), counts) for name, total in parts.items()}

@@ -39,7 +39,7 @@ def segmentation(
 
     Args:
       model: images [batch, height, width, channel] -> logits [batch, height, width, classes].
-      image_shape: (height, width, channel) of one image.
+      image_shape: (height, width, channel) of an image; a batch may have another height and width.
       num_classes: number of classes.
       preprocess: images of the data set -> images for the model, in training and at prediction alike.
       focal: γ ≥ 0 of the focal loss (Lin et al. 2017) in training; 0 is the cross-entropy.
@@ -50,14 +50,17 @@ def segmentation(
     Returns: a task that reports `loss` (the cross-entropy), `pixel_accuracy` and `miou` at prediction, and the first
       two in training.
     """
-    shape = image_shape[:2]
 
     def init(key):
         return model.init({"params": key}, preprocess(jnp.zeros((1, *image_shape), jnp.uint8)), train=False)
 
+    def size_of(batch: Batch) -> tuple[int, int]:
+        _, height, width = batch["semantic"].shape
+        return height, width
+
     def predict(variables: Variables, batch: Batch) -> jax.Array:
         logits: Any = model.apply(variables, preprocess(batch["image"]), train=False)
-        return dense.center_crop(logits, shape)
+        return dense.center_crop(logits, size_of(batch))
 
     def per_image(per_pixel: jax.Array, classes: jax.Array) -> jax.Array:
         return per_pixel.sum((1, 2)) / jnp.maximum((classes >= 0).sum((1, 2)), 1)
@@ -102,6 +105,7 @@ def segmentation(
         )
         sown = dict(updated).pop("intermediates", {}).get("aux", ())
         model_state = {name: updated[name] for name in model_state}
+        shape = size_of(batch)
         logits = dense.center_crop(answer, shape)
         values = trained(logits, batch)
         values += sum(AUXILIARY * trained(dense.center_crop(each, shape), batch) for each in sown)

@@ -151,7 +151,9 @@ def test_a_change_of_color_leaves_the_annotation_as_it_is(channels):
         "semantic": jnp.asarray(rng.integers(0, 3, (4, 6, 6)), jnp.int32),
         "index": jnp.arange(4),
     }
-    changed = lab.make_annotated_augmentation(lab.AnnotatedOptions(color=0.3))(jax.random.key(0), batch, {})
+    change = lab.make_annotated_augmentation(lab.AnnotatedOptions(color=0.3))
+    assert change is not None
+    changed = change(jax.random.key(0), batch, {})
     np.testing.assert_array_equal(changed["semantic"], batch["semantic"])
     ratio = np.asarray(changed["image"], float).mean((1, 2, 3)) / np.asarray(batch["image"], float).mean((1, 2, 3))
     assert (np.abs(ratio - 1) < 0.31).all()

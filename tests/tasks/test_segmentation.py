@@ -145,3 +145,19 @@ def test_a_network_that_pads_nothing_answers_for_the_whole_image_and_sees_it_mir
     np.testing.assert_array_equal(inside, image[0])
     around = [(rows, padded.shape[1] - rows - shape[0]), (columns, padded.shape[2] - columns - shape[1]), (0, 0)]
     np.testing.assert_array_equal(padded[0], np.pad(image[0], around, mode="reflect"))
+
+
+def test_a_batch_may_be_of_parts_of_images():
+    model = dense.UNet(3, width=4, depth=1, padding="VALID")
+    task = tasks.segmentation(
+        model, (16, 16, 1), 3, preprocess=lambda images: dense.mirror_padded(images.astype(jnp.float32), 1)
+    )
+    variables = task.init(jax.random.key(0))
+    part = {
+        "image": jnp.ones((2, 8, 12, 1)),
+        "semantic": jnp.zeros((2, 8, 12), jnp.int32),
+        "index": jnp.arange(2),
+    }
+    for train in (True, False):
+        loss, _ = task.loss(variables["params"], {}, part, jax.random.key(0), train, {})
+        assert np.isfinite(loss.value)
