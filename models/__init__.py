@@ -1,10 +1,10 @@
 """Networks: flax.linen modules and the pure functions they are made of. Knows nothing of training.
 
-Chapters are `layers`, `classifiers`, `dense`, `generative`, `weights` and `inspection`. The catalogue (`create`,
-`names`, `entry`) has every network by its name; every network's class is here as well.
+Chapters are `layers`, `classifiers`, `dense`, `generative`, `sequences`, `weights` and `inspection`. The catalogue
+(`create`, `names`, `entry`) has every network by its name; every network's class is here as well.
 """
 
-from . import classifiers, dense, generative, inspection, layers, weights
+from . import classifiers, dense, generative, inspection, layers, sequences, weights
 from .catalogue import (
     Entry,
     array_and_label,
@@ -41,6 +41,7 @@ from .inspection import (
     receptive_field,
     summary,
 )
+from .sequences import Recurrent
 from .weights import pretrained
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "GridDetector",
     "PreActResNet",
     "ReceptiveField",
+    "Recurrent",
     "ResNet",
     "ResNet9",
     "ResNetDiscriminator",
@@ -93,6 +95,7 @@ __all__ = [
     "pretrained",
     "rebuild",
     "receptive_field",
+    "sequences",
     "summary",
     "weights",
 ]

@@ -25,6 +25,7 @@ from ..catalogue import example_inputs, fields
 from ..classifiers import VGG, AlexNet, FIDInception, PreActResNet, ResNet, ViT
 from ..dense import FCNResNet
 from ..generative import DenoisingUNet, DiT
+from ..sequences import Recurrent
 from . import (
     alexnet_names,
     dit_names,
@@ -32,6 +33,7 @@ from . import (
     google_vit,
     inception_names,
     resnet_names,
+    sequence_names,
     unet_names,
     vgg_names,
     vit_names,
@@ -50,6 +52,7 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
     DiT: dit_names.torch_entries,
     FIDInception: inception_names.torch_entries,
     FCNResNet: fcn_names.torch_entries,
+    Recurrent: sequence_names.recurrent_entries,
 }
 # What becomes of a published state dict first, where its names are older or it stores what nothing learns.
 READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {
