@@ -18,13 +18,14 @@ from jax.typing import DTypeLike
 from ...errors import InputError
 from ..layers import (
     GLOROT,
+    MLP,
+    Block,
     Dropout,
     MultiHeadAttention,
     check_positive,
-    gelu,
-    is_expensive,
     layer_norm,
     precision,
+    run_blocks,
     sincos2d,
 )
 
@@ -63,62 +64,6 @@ class PatchEmbed(nn.Module):
         patches = x.astype(self.dtype).reshape(batch, height // size, size, width // size, size, channels)
         patches = patches.swapaxes(2, 3).reshape(batch, (height // size) * (width // size), -1)
         return patches @ kernel.astype(self.dtype).reshape(-1, self.width) + bias.astype(self.dtype)
-
-
-class MLP(nn.Module):
-    """A dense layer, GELU, and a dense layer back, for each token alone.
-
-    Attributes:
-      hidden: width of the hidden layer.
-      dropout: dropout rate after both layers; may be traced.
-      dtype: data type of the computation.
-      param_dtype: data type of the parameters.
-    """
-
-    hidden: int
-    dropout: float | jax.Array = 0.0
-    dtype: DTypeLike = jnp.float32
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[batch, length, width] -> the same."""
-        y = Dropout(self.dropout)(gelu(self._dense(self.hidden, "fc1")(x)), train)
-        return Dropout(self.dropout)(self._dense(x.shape[-1], "fc2")(y), train)
-
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        init = nn.initializers.xavier_uniform()
-        return nn.Dense(features, **precision(self), kernel_init=init, name=name)
-
-
-class Block(nn.Module):
-    """x + Attention(LayerNorm(x)), then the same with an MLP.
-
-    Attributes:
-      num_heads: number of attention heads.
-      mlp_ratio: hidden width of the MLP, as a multiple of the width.
-      dropout: dropout rate after both dense layers of the MLP and the last one of the attention; may be traced.
-      attention_dropout: dropout rate of the attention weights; may be traced.
-      dtype: data type of the computation.
-      param_dtype: data type of the parameters.
-    """
-
-    num_heads: int
-    mlp_ratio: float = 4.0
-    dropout: float | jax.Array = 0.0
-    attention_dropout: float | jax.Array = 0.0
-    dtype: DTypeLike = jnp.float32
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, drop_path: float | jax.Array, train: bool) -> jax.Array:
-        """[batch, length, width] -> the same; drop_path is the rate of `stochastic_depth` of either branch."""
-        dtypes = precision(self)
-        attend = MultiHeadAttention(self.num_heads, dropout=self.attention_dropout, **dtypes, name="attn")
-        y = Dropout(self.dropout)(attend(layer_norm(self, "norm1")(x), train=train), train)
-        x = x + Dropout(drop_path, whole_examples=True)(y, train)
-        mlp = MLP(int(self.mlp_ratio * x.shape[-1]), self.dropout, **dtypes, name="mlp")
-        return x + Dropout(drop_path, whole_examples=True)(mlp(layer_norm(self, "norm2")(x), train), train)
 
 
 class AttentionPool(nn.Module):
@@ -238,21 +183,12 @@ class ViT(nn.Module):
         block = Block(
             self.num_heads,
             self.mlp_ratio,
-            self.dropout,
-            self.attention_dropout,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
             **precision(self),
             name="blocks",
         )
-
-        def body(block, x, rate):
-            return block(x, 0.0 if rate is None else rate, train), None
-
-        policy = None if self.remat else is_expensive
-        body = nn.remat(body, prevent_cse=False, policy=policy)
-        run = nn.scan(
-            body, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=self.depth
-        )
-        return run(block, x, self._drop_path_rates())[0]
+        return run_blocks(block, x, self.depth, train, drop_path=self._drop_path_rates(), remat=self.remat)[0]
 
     def _drop_path_rates(self) -> jax.Array | None:
         """[depth], or None where nothing is dropped."""

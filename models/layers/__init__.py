@@ -4,7 +4,7 @@ Each function takes arrays and returns arrays; each module holds the parameters 
 """
 
 from .activations import ACTIVATIONS, Activation, gelu, gelu_tanh, get_activation, leaky_relu, swish
-from .attention import GLOROT, MultiHeadAttention, attention, cudnn_takes
+from .attention import GLOROT, KeyValues, MultiHeadAttention, attention, cudnn_takes
 from .checks import check_images, check_positive
 from .convolution import HE_FAN_OUT, LECUN, Conv, conv
 from .cpu_convolution import CONV, lax_conv
@@ -25,6 +25,7 @@ from .resampling import (
     upscale_nearest,
 )
 from .time_embedding import Conditioning, cosines_first, sines_first
+from .transformer import MLP, Block, Memory, run_blocks
 from .unpooling import bed_of_nails, bilinear_kernel, max_pool_with_places, max_unpool, pixel_shuffle
 
 __all__ = [
@@ -33,13 +34,17 @@ __all__ = [
     "GLOROT",
     "HE_FAN_OUT",
     "LECUN",
+    "MLP",
     "Activation",
+    "Block",
     "Conditioning",
     "Conv",
     "ConvTranspose",
     "Dropout",
     "GroupNorm",
+    "KeyValues",
     "LocallyConnected",
+    "Memory",
     "MultiHeadAttention",
     "Precise",
     "Precision",
@@ -77,6 +82,7 @@ __all__ = [
     "num_groups",
     "pixel_shuffle",
     "precision",
+    "run_blocks",
     "sincos",
     "sincos2d",
     "sines_first",

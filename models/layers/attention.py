@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,11 +31,12 @@ def attention(
     *,
     mask: jax.Array | None = None,
     causal: bool = False,
+    bias: jax.Array | None = None,
     scale: float | jax.Array | None = None,
     drop: Callable[[jax.Array], jax.Array] | None = None,
     implementation: str | None = None,
 ) -> jax.Array:
-    """softmax(scale · QKᵀ) V for each head (Vaswani et al. 2017, equation 1).
+    """softmax(scale · QKᵀ + bias) V for each head (Vaswani et al. 2017, equation 1).
 
     With scale=1 it is the lecture's softmax(QKᵀ)V, a look-up that softens the keys' match:
 
@@ -52,6 +54,7 @@ def attention(
       mask: bool, broadcasts to [batch, heads, query, key]; True where a query may attend. A query that may attend to
         nothing gets the plain mean of all values.
       causal: query i sees the keys up to i only.
+      bias: what is added to the scores, broadcasts to [batch, heads, query, key], such as one for each distance.
       scale: factor of the scores QKᵀ; 1/√head_dim by default. May be traced, but not for cuDNN's kernel.
       drop: function applied to the weights [batch, heads, query, key], such as dropout.
       implementation: "cudnn" for the fused kernel of NVIDIA's library (bfloat16 or float16), "xla" for the formula
@@ -59,15 +62,18 @@ def attention(
     Returns: [batch, query, heads, value_dim], of v's dtype. The softmax is taken in float32 at least.
     Raises: InputError if shapes do not fit, the mask is not boolean or the implementation is unknown.
     """
-    _check(q, k, v, mask, implementation)
+    _check(q, k, v, mask, bias, implementation)
     if implementation is None:
         fused = drop is None and not isinstance(scale, jax.Array) and cudnn_takes(q, k, v, mask)
         implementation = "cudnn" if fused else "xla"
     if implementation == "cudnn":
         mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
         scale = None if scale is None else float(scale)
-        return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, scale=scale, implementation="cudnn")
-    return _written_out(q, k, v, mask, causal, scale, drop)
+        bias = None if bias is None else bias.astype(q.dtype).reshape((1,) * (4 - bias.ndim) + bias.shape)
+        return jax.nn.dot_product_attention(
+            q, k, v, bias=bias, mask=mask, is_causal=causal, scale=scale, implementation="cudnn"
+        )
+    return _written_out(q, k, v, mask, causal, bias, scale, drop)
 
 
 def cudnn_takes(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> bool:
@@ -90,11 +96,11 @@ def cudnn_takes(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None
     )
 
 
-def _written_out(q, k, v, mask, causal, scale, drop):
+def _written_out(q, k, v, mask, causal, bias, scale, drop):
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     accumulator = jnp.promote_types(q.dtype, jnp.float32)
     agreement = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=accumulator) * scale
-    agreement = agreement.astype(accumulator)
+    agreement = agreement.astype(accumulator) + (0 if bias is None else bias)
     if causal:
         causes = jnp.tril(jnp.ones(agreement.shape[-2:], bool))
         mask = causes if mask is None else mask & causes
@@ -109,7 +115,7 @@ def _written_out(q, k, v, mask, causal, scale, drop):
     return mean.astype(v.dtype).swapaxes(1, 2)
 
 
-def _check(q, k, v, mask, implementation):
+def _check(q, k, v, mask, bias, implementation):
     if q.ndim != 4 or k.ndim != 4 or v.ndim != 4:
         raise InputError(
             "attention needs q, k and v of shape [batch, length, heads, head_dim]; they are "
@@ -124,10 +130,11 @@ def _check(q, k, v, mask, implementation):
     if mask is not None and mask.dtype != bool:
         raise InputError(f"The mask must be boolean, True where a query may attend; its dtype is {mask.dtype}.")
     wanted = (batch, heads, queries, keys)
-    if mask is not None and not _broadcasts(mask.shape, wanted):
-        raise InputError(
-            f"The mask's shape {mask.shape} does not broadcast to [batch, heads, query, key], here {wanted}."
-        )
+    for name, given in (("mask", mask), ("bias", bias)):
+        if given is not None and not _broadcasts(given.shape, wanted):
+            raise InputError(
+                f"The {name}'s shape {given.shape} does not broadcast to [batch, heads, query, key], here {wanted}."
+            )
     if implementation not in (None, "xla", "cudnn"):
         raise InputError(f"There is no implementation {implementation!r} of attention. Valid are: cudnn, xla, None.")
 
@@ -136,6 +143,15 @@ def _broadcasts(shape, wanted):
     return len(shape) <= len(wanted) and all(
         size in (1, full) for size, full in zip(shape[::-1], wanted[::-1], strict=False)
     )
+
+
+class KeyValues(NamedTuple):
+    """What queries attend to."""
+
+    keys: jax.Array
+    """[batch, key, heads, head_dim]."""
+    values: jax.Array
+    """[batch, key, heads, head_dim]."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -162,7 +178,6 @@ class MultiHeadAttention(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     kernel_init: nn.initializers.Initializer = GLOROT
 
-    @nn.compact
     def __call__(
         self,
         x: jax.Array,
@@ -170,6 +185,8 @@ class MultiHeadAttention(nn.Module):
         *,
         mask: jax.Array | None = None,
         causal: bool = False,
+        bias: jax.Array | None = None,
+        rotate: Callable[[jax.Array], jax.Array] | None = None,
         train: bool = False,
     ) -> jax.Array:
         """[batch, length, width] -> the same.
@@ -179,22 +196,59 @@ class MultiHeadAttention(nn.Module):
           context: [batch, key, any width], from which keys and values are made; by default x.
           mask: bool, broadcasts to [batch, heads, length, key]; True where a query may attend.
           causal: position i sees the positions up to i only.
+          bias: same as in `attention`.
+          rotate: what turns queries and keys [batch, length, heads, head_dim] by their positions, such as `rotary`.
           train: apply dropout to the weights.
         Raises: InputError if the width is not a multiple of num_heads.
+        """
+        return self.remembering(x, context, mask=mask, causal=causal, bias=bias, rotate=rotate, train=train)[0]
+
+    @nn.compact
+    def remembering(
+        self,
+        x: jax.Array,
+        context: jax.Array | None = None,
+        *,
+        mask: jax.Array | None = None,
+        causal: bool = False,
+        bias: jax.Array | None = None,
+        rotate: Callable[[jax.Array], jax.Array] | None = None,
+        memory: KeyValues | None = None,
+        at: jax.Array | int | None = None,
+        train: bool = False,
+    ) -> tuple[jax.Array, KeyValues]:
+        """The same, with the keys and values: for a decoder that goes on position by position.
+
+        Args:
+          x, context, mask, causal, bias, rotate, train: same as for `__call__`.
+          memory: keys and values of an earlier call. Those of a context stand for it. Those of x itself have room for
+            all positions that will come, of which x has the next ones.
+          at: number of the first position of x; None if the memory is a context's. May be traced.
+        Returns: (what `__call__` gives, keys and values with those of x).
         """
         width = x.shape[-1]
         if self.num_heads < 1 or width % self.num_heads:
             raise InputError(
                 f"A width of {width} cannot be cut into {self.num_heads} heads; num_heads must divide the width."
             )
-        if context is None:
+        if context is None and (memory is None or at is not None):
             q, k, v = self._project(x, width, 3, "qkv")
+            if rotate is not None:
+                q, k = rotate(q), rotate(k)
+            if memory is not None:
+                k, v = (
+                    jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), at, 1)
+                    for kept, new in zip(memory, (k, v), strict=True)
+                )
+                seen = jnp.arange(k.shape[1]) <= at + jnp.arange(x.shape[1])[:, None]
+                mask, causal = seen if mask is None else mask & seen, False
         else:
-            (q,), (k, v) = self._project(x, width, 1, "q"), self._project(context, width, 2, "kv")
+            (q,) = self._project(x, width, 1, "q")
+            k, v = self._project(context, width, 2, "kv") if memory is None else memory
         drops = train and (isinstance(self.dropout, jax.Array) or self.dropout != 0)
         drop = partial(Dropout(self.dropout), train=train) if drops else None
-        y = attention(q, k, v, mask=mask, causal=causal, drop=drop, implementation=self.implementation)
-        return self._dense(width, True, "proj")(y.reshape(x.shape))
+        y = attention(q, k, v, mask=mask, causal=causal, bias=bias, drop=drop, implementation=self.implementation)
+        return self._dense(width, True, "proj")(y.reshape(x.shape)), KeyValues(k, v)
 
     def _project(self, x: jax.Array, width: int, parts: int, name: str) -> list[jax.Array]:
         """[batch, length, any] -> `parts` arrays [batch, length, heads, head_dim], out of one matrix product."""

@@ -36,10 +36,10 @@ def batch_norm(module: Any, train: bool, *, name: str, scale_init=nn.initializer
     )
 
 
-def layer_norm(module: Any, name: str) -> nn.LayerNorm:
-    """LayerNorm with the networks' ε (timm's and the authors')."""
+def layer_norm(module: Any, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
+    """LayerNorm, by default with the ε of vision transformers (timm's and the authors')."""
     return nn.LayerNorm(
-        epsilon=1e-6,
+        epsilon=epsilon,
         # E[x²] − E[x]² loses digits where the mean is large; two passes do not.
         use_fast_variance=False,
         **precision(module),
