@@ -11,7 +11,7 @@ from .cpu_convolution import CONV, lax_conv
 from .dropout import Dropout, dropout, stochastic_depth
 from .local import LocallyConnected, conv1d, convolutionalize, dense_matrix_of, local_grid, locally_connected
 from .norms import GroupNorm, batch_norm, group_norm, layer_norm, local_response_norm, num_groups
-from .positions import interpolate_positions, sincos, sincos2d
+from .positions import RelativeBias, interpolate_positions, relative_buckets, rotary, sincos, sincos2d
 from .precision import Precise, Precision, precision
 from .remat import is_expensive
 from .resampling import (
@@ -48,6 +48,7 @@ __all__ = [
     "MultiHeadAttention",
     "Precise",
     "Precision",
+    "RelativeBias",
     "adaptive_average_pool",
     "attention",
     "average_pool",
@@ -82,6 +83,8 @@ __all__ = [
     "num_groups",
     "pixel_shuffle",
     "precision",
+    "relative_buckets",
+    "rotary",
     "run_blocks",
     "sincos",
     "sincos2d",

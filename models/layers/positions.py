@@ -1,9 +1,14 @@
-"""Position vectors of tokens, and how vectors learned on one grid of patches are moved to another."""
+"""Positions of tokens: vectors that are added, rotations of queries and keys, and biases of their distances.
+
+Of vectors learned on one grid of patches, also how they are moved to another.
+"""
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ...errors import InputError
 
@@ -73,3 +78,76 @@ def interpolate_positions(
     prefix, patches = pos_embed[:, :prefix_tokens], pos_embed[:, prefix_tokens:].reshape(1, *old_grid, width)
     resized = jax.image.resize(patches.astype(jnp.float32), (1, *new_grid, width), "cubic", antialias=True)
     return jnp.concatenate([prefix, resized.reshape(1, -1, width).astype(pos_embed.dtype)], axis=1)
+
+
+def rotary(x: jax.Array, positions: jax.Array, base: float = 10_000.0) -> jax.Array:
+    """Turns each pair of numbers of a query or key by an angle that grows with its position.
+
+    The inner product of a query and a key then depends on the distance of their positions alone. Pairs are (k, k + half
+    of the width), as in GPT-NeoX and LLaMA; the paper pairs neighbors, which is another order of the same numbers.
+
+    Args:
+      x: [batch, length, heads, head_dim], of an even head_dim.
+      positions: [length] or [batch, length].
+      base: the slowest pair turns by about 1 / base a position.
+    Returns: the shape and dtype of x.
+    Raises: InputError if head_dim is odd.
+    Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), equation (34).
+    """
+    width = x.shape[-1]
+    if width % 2:
+        raise InputError(f"Rotary positions turn pairs of numbers, so head_dim must be even; it is {width}.")
+    frequencies = base ** (-jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
+    angles = (positions[..., None] * frequencies)[..., None, :]  # [(batch,) length, 1, head_dim / 2]
+    first, second = jnp.split(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 2, -1)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)
+
+
+def relative_buckets(
+    distance: jax.Array, num_buckets: int = 32, max_distance: int = 128, *, both_ways: bool = True
+) -> jax.Array:
+    """The bucket of each distance: one for each short distance, then ever wider ones; all far distances share one.
+
+    Args:
+      distance: integers of any shape, position of the key minus that of the query.
+      num_buckets: number of buckets. With both ways, half of them are for keys behind the query.
+      max_distance: from this distance on there is one bucket.
+      both_ways: False where keys behind the query are not seen: they are in the bucket of distance 0.
+    Returns: integers in 0 … num_buckets − 1, of that shape.
+    Source: Raffel et al. 2020 (T5, https://arxiv.org/abs/1910.10683), section 2.1 and the authors' code.
+    """
+    buckets = num_buckets // 2 if both_ways else num_buckets
+    behind = jnp.where(both_ways & (distance > 0), buckets, 0)
+    away = jnp.abs(distance) if both_ways else jnp.maximum(-distance, 0)
+    exact = buckets // 2
+    wider = jnp.log(jnp.maximum(away, exact) / exact) / jnp.log(max_distance / exact) * (buckets - exact)
+    far = jnp.minimum(exact + wider.astype(jnp.int32), buckets - 1)
+    return behind + jnp.where(away < exact, away, far)
+
+
+class RelativeBias(nn.Module):
+    """A learned number for each head and bucket of distances, added to the scores of attention.
+
+    Attributes:
+      num_heads: number of attention heads.
+      num_buckets, max_distance, both_ways: same as in `relative_buckets`.
+      param_dtype: data type of the parameters.
+    """
+
+    num_heads: int
+    num_buckets: int = 32
+    max_distance: int = 128
+    both_ways: bool = True
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
+        """Positions [query] and [key] -> [heads, query, key]."""
+        table = self.param(
+            "embedding", nn.initializers.normal(0.02), (self.num_buckets, self.num_heads), self.param_dtype
+        )
+        buckets = relative_buckets(
+            keys[None] - queries[:, None], self.num_buckets, self.max_distance, both_ways=self.both_ways
+        )
+        return jnp.moveaxis(table[buckets], -1, 0)
