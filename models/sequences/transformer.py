@@ -8,7 +8,7 @@ position with what `start` and `step` hand over, as `decoding` does; its answers
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -194,6 +194,9 @@ class Transformer(nn.Module):
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
+    carried_axes: ClassVar[Any] = (1, 0)
+    """Axis of the batch in what `start` gives and `step` carries, for `decoding.beam_search`."""
+
     def setup(self):
         check_positive(self, "vocab_size", "width", "depth", "num_heads")
         self.source_embed = embedding(self)
@@ -261,6 +264,9 @@ class LanguageModel(nn.Module):
     remat: bool = False
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+
+    carried_axes: ClassVar[Any] = 1
+    """Axis of the batch in what `start` gives and `step` carries, for `decoding.beam_search`."""
 
     def setup(self):
         check_positive(self, "vocab_size", "width", "depth", "num_heads")
