@@ -3,6 +3,7 @@
 from .decoding import Decoded, beam_search, greedy, likely, sample
 from .recurrent import CELLS, Recurrent
 from .transformer import PAD, LanguageModel, Stack, Transformer
+from .translator import RecurrentTranslator
 
 __all__ = [
     "CELLS",
@@ -10,6 +11,7 @@ __all__ = [
     "Decoded",
     "LanguageModel",
     "Recurrent",
+    "RecurrentTranslator",
     "Stack",
     "Transformer",
     "beam_search",
