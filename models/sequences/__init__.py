@@ -2,6 +2,7 @@
 
 from .decoding import Decoded, beam_search, greedy, likely, sample
 from .recurrent import CELLS, Recurrent
+from .text_encoder import TextEncoder, mean_over_tokens, sentence_vectors
 from .transformer import PAD, LanguageModel, Stack, Transformer
 from .translator import RecurrentTranslator
 
@@ -13,9 +14,12 @@ __all__ = [
     "Recurrent",
     "RecurrentTranslator",
     "Stack",
+    "TextEncoder",
     "Transformer",
     "beam_search",
     "greedy",
     "likely",
+    "mean_over_tokens",
     "sample",
+    "sentence_vectors",
 ]

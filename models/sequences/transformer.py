@@ -48,6 +48,7 @@ class Stack(nn.Module):
         biases of the distances, shared by all blocks, or "none".
       max_length: number of learned positions.
       norm_first: pre-norm blocks, with a normalization behind the last one; False for post-norm.
+      embedding_norm: a normalization before the first block, as in BERT.
       activation: activation of the MLPs, a name of `ACTIVATIONS`.
       epsilon: ε of LayerNorm.
       dropout: dropout rate of the embedded tokens and in every block; may be traced.
@@ -65,6 +66,7 @@ class Stack(nn.Module):
     positions: str = "sinusoidal"
     max_length: int = 512
     norm_first: bool = True
+    embedding_norm: bool = False
     activation: str = "relu"
     epsilon: float = 1e-6
     dropout: float | jax.Array = 0.0
@@ -115,6 +117,8 @@ class Stack(nn.Module):
             arguments["bias"] = table(own, keys)
         elif self.positions != "none":
             raise InputError(f"positions is {self.positions!r}; valid are: {', '.join(POSITIONS)}.")
+        if self.embedding_norm:
+            x = layer_norm(self, "embed_norm", self.epsilon)(x)
         block = Block(
             self.num_heads,
             self.mlp_ratio,
@@ -292,6 +296,12 @@ class LanguageModel(nn.Module):
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
+def check_tokens(tokens: jax.Array) -> None:
+    """Raises InputError if tokens are not integers of rank 2."""
+    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise InputError(f"Tokens are integers [batch, length]; got {tokens.shape} {tokens.dtype}.")
+
+
 def stack_of(module: Any, *, causal: bool = False) -> Stack:
     """The blocks of a module with the fields of `Stack`."""
     return Stack(
@@ -303,7 +313,7 @@ def stack_of(module: Any, *, causal: bool = False) -> Stack:
         module.positions,
         module.max_length,
         module.norm_first,
-        module.activation,
+        activation=module.activation,
         dropout=module.dropout,
         attention_dropout=module.attention_dropout,
         remat=module.remat,
@@ -322,6 +332,5 @@ def embedded(embed: nn.Embed, tokens: jax.Array) -> jax.Array:
 
     Raises: InputError if tokens are not integers of rank 2.
     """
-    if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise InputError(f"Tokens are integers [batch, length]; got {tokens.shape} {tokens.dtype}.")
+    check_tokens(tokens)
     return embed(tokens) * jnp.asarray(embed.features**0.5, embed.dtype)

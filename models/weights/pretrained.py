@@ -25,7 +25,7 @@ from ..catalogue import example_inputs, fields
 from ..classifiers import VGG, AlexNet, FIDInception, PreActResNet, ResNet, ViT
 from ..dense import FCNResNet
 from ..generative import DenoisingUNet, DiT
-from ..sequences import Recurrent
+from ..sequences import Recurrent, TextEncoder
 from . import (
     alexnet_names,
     dit_names,
@@ -53,6 +53,7 @@ TORCH_ENTRIES: dict[type[nn.Module], TorchEntries] = {
     FIDInception: inception_names.torch_entries,
     FCNResNet: fcn_names.torch_entries,
     Recurrent: sequence_names.recurrent_entries,
+    TextEncoder: sequence_names.bert_entries,
 }
 # What becomes of a published state dict first, where its names are older or it stores what nothing learns.
 READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]] = {
@@ -60,6 +61,7 @@ READINGS: dict[type[nn.Module], Callable[[Mapping[str, np.ndarray]], Mapping[str
     VGG: vgg_names.torchvision_names,
     DenoisingUNet: unet_names.present_names,
     DiT: dit_names.without_positions,
+    TextEncoder: sequence_names.without_position_ids,
 }
 # What becomes of it for images of another size than its weights were learned for, where that matters.
 RESOLUTIONS: dict[type[nn.Module], Callable[[Any, Mapping[str, np.ndarray], Sequence[int]], Mapping]] = {
