@@ -6,7 +6,7 @@ here uses the network, except `prepare` for sets that only TensorFlow Datasets c
 imported before one needs it.
 """
 
-from . import augment
+from . import augment, text
 from .augment import geometry, mixing
 from .batches import in_order, stream
 from .order import epoch_batches, epoch_order, repeat_last
@@ -70,6 +70,7 @@ __all__ = [
     "select",
     "stream",
     "subset",
+    "text",
     "to_pixels",
     "to_signed_unit",
     "with_regions",
