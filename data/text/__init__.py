@@ -1,5 +1,7 @@
 """Text as arrays of tokens: tokenizers by the library `tokenizers`, and batches of fixed shapes."""
 
+from . import dates
+from .texts import SPLITS, Texts, split_of
 from .tokenizer import BEGIN, END, KINDS, PAD, SPECIAL, UNKNOWN, Tokenizer, read_tokenizer, train_tokenizer
 
 __all__ = [
@@ -8,8 +10,12 @@ __all__ = [
     "KINDS",
     "PAD",
     "SPECIAL",
+    "SPLITS",
     "UNKNOWN",
+    "Texts",
     "Tokenizer",
+    "dates",
     "read_tokenizer",
+    "split_of",
     "train_tokenizer",
 ]
