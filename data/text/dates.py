@@ -92,7 +92,8 @@ def _date(rng: np.random.Generator) -> Callable[[str], str]:
 def _time(rng: np.random.Generator) -> Callable[[str], str]:
     from babel import dates
 
-    time = dt.time(*(int(rng.integers(most)) for most in (24, 60, 60)))
+    hour, minute, second = (int(rng.integers(most)) for most in (24, 60, 60))
+    time = dt.time(hour, minute, second)
     form = ("medium", "short")[rng.integers(2)]
     return lambda locale: dates.format_time(time, form, locale=locale)
 

@@ -235,7 +235,7 @@ class MultiHeadAttention(nn.Module):
             q, k, v = self._project(x, width, 3, "qkv")
             if rotate is not None:
                 q, k = rotate(q), rotate(k)
-            if memory is not None:
+            if memory is not None and at is not None:
                 k, v = (
                     jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), at, 1)
                     for kept, new in zip(memory, (k, v), strict=True)
@@ -244,7 +244,10 @@ class MultiHeadAttention(nn.Module):
                 mask, causal = seen if mask is None else mask & seen, False
         else:
             (q,) = self._project(x, width, 1, "q")
-            k, v = self._project(context, width, 2, "kv") if memory is None else memory
+            if memory is None:
+                assert context is not None
+                memory = KeyValues(*self._project(context, width, 2, "kv"))
+            k, v = memory
         drops = train and (isinstance(self.dropout, jax.Array) or self.dropout != 0)
         drop = partial(Dropout(self.dropout), train=train) if drops else None
         y = attention(q, k, v, mask=mask, causal=causal, bias=bias, drop=drop, implementation=self.implementation)
