@@ -109,7 +109,7 @@ PRESETS = {
         vote=True,
         batch_size=2,
         learning_rate=3e-3,
-        epochs=30,
+        epochs=13,
     ),
 }
 
