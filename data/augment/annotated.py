@@ -114,9 +114,7 @@ def random_crop(key: jax.Array, example: Example, *, size: int) -> dict[str, Any
     changed = _moved(example, cut, lambda mask, fill: cut(mask))
     if "boxes" in example and "masks" not in example:
         whole = example["boxes"] - jnp.stack([left, top, left, top]).astype(jnp.float32)
-        boxes, area = jnp.clip(whole, 0, size), losses.box_area(whole)
-        share = jnp.where(area > 0, losses.box_area(boxes) / jnp.maximum(area, 1e-6), 0)
-        changed = _kept({**changed, "boxes": boxes}, share)
+        changed = _with_cut_boxes(changed, whole, jnp.clip(whole, 0, size))
     return {name: changed[name] for name in example}
 
 
@@ -162,9 +160,7 @@ def affine(example: Example, matrix: jax.Array) -> dict[str, Any]:
         boxes, whole = (
             geometry.affine_boxes(example["boxes"], matrix, example["image"].shape, cut=cut) for cut in (True, False)
         )
-        area = losses.box_area(whole)
-        share = jnp.where(area > 0, losses.box_area(boxes) / jnp.maximum(area, 1e-6), 0)
-        changed = _kept({**changed, "boxes": boxes}, share)
+        changed = _with_cut_boxes(changed, whole, boxes)
     return {name: changed[name] for name in example}
 
 
@@ -283,6 +279,13 @@ def _moved(
     expected = growth * example["masks"].sum((1, 2), dtype=jnp.float32)
     share = masks.sum((1, 2), dtype=jnp.float32) / jnp.maximum(expected, 1e-6)
     return _kept({**changed, "masks": masks, "boxes": mask_boxes(masks)}, share)
+
+
+def _with_cut_boxes(example: Example, whole: jax.Array, boxes: jax.Array) -> dict[str, Any]:
+    """An example with moved boxes [objects, 4], which were `whole` before the image's borders cut them."""
+    area = losses.box_area(whole)
+    share = jnp.where(area > 0, losses.box_area(boxes) / jnp.maximum(area, 1e-6), 0)
+    return _kept({**example, "boxes": boxes}, share)
 
 
 def _kept(example: Example, share: jax.Array) -> dict[str, Any]:
