@@ -17,6 +17,8 @@ from .catalogue import (
     fields,
     names,
     one_array,
+    one_text,
+    two_texts,
 )
 from .classifiers import MLP, VGG, AlexNet, ConvNet, FIDInception, PreActResNet, ResNet, ResNet9, ViT
 from .dense import FCN, FCNResNet, GridDetector, SegNet, UNet
@@ -41,7 +43,7 @@ from .inspection import (
     receptive_field,
     summary,
 )
-from .sequences import Recurrent
+from .sequences import LanguageModel, Recurrent, RecurrentTranslator, TextClassifier, TextEncoder, Transformer
 from .weights import pretrained
 
 __all__ = [
@@ -61,14 +63,19 @@ __all__ = [
     "FCNResNet",
     "FIDInception",
     "GridDetector",
+    "LanguageModel",
     "PreActResNet",
     "ReceptiveField",
     "Recurrent",
+    "RecurrentTranslator",
     "ResNet",
     "ResNet9",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "SegNet",
+    "TextClassifier",
+    "TextEncoder",
+    "Transformer",
     "UNet",
     "ViT",
     "Window",
@@ -91,11 +98,13 @@ __all__ = [
     "layers",
     "names",
     "one_array",
+    "one_text",
     "penultimate",
     "pretrained",
     "rebuild",
     "receptive_field",
     "sequences",
     "summary",
+    "two_texts",
     "weights",
 ]

@@ -45,6 +45,7 @@ from .generative import (
     ResNetGenerator,
     dit,
 )
+from .sequences import LanguageModel, RecurrentTranslator, TextClassifier, TextEncoder, Transformer
 
 Arguments = tuple[jax.ShapeDtypeStruct, ...]
 Inputs = Callable[[nn.Module, tuple[int, ...]], Arguments]
@@ -67,6 +68,18 @@ def array_and_label(model: nn.Module, shape: tuple[int, ...]) -> Arguments:
     return (*one_array(model, shape), *label)
 
 
+def one_text(model: nn.Module, shape: tuple[int, ...]) -> Arguments:
+    """A batch of one text of (length,) tokens."""
+    del model
+    return (jax.ShapeDtypeStruct((1, *shape), jnp.int32),)
+
+
+def two_texts(model: nn.Module, shape: tuple[int, ...]) -> Arguments:
+    """A batch of one source and one target, of (source, target) tokens; as many each where one number is given."""
+    del model
+    return tuple(jax.ShapeDtypeStruct((1, length), jnp.int32) for length in (shape[0], shape[-1]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """A row of the catalogue: what a name stands for.
@@ -78,7 +91,9 @@ class Entry:
       make: returns the network, with no arguments given; every field of the network can then be changed.
       role: what the network is for: "classifier" (array -> logits), "denoiser" (noisy array and time -> noise, array
         or velocity), "generator" (latent vector -> image), "discriminator" (image -> score), "autoencoder" (image ->
-        image, through latents), "segmenter" (image -> logits of each pixel), "detector" (image -> objects).
+        image, through latents), "segmenter" (image -> logits of each pixel), "detector" (image -> objects),
+        "translator" (source and target so far -> logits of the target's next tokens), "language_model" (tokens ->
+        logits of the next ones), "text_classifier" (tokens -> logits), "text_encoder" (tokens -> a vector for each).
       inputs: (network, shape of one example) -> shapes and types of the arguments that the network is called with.
     """
 
@@ -93,6 +108,10 @@ _discriminator = partial(Entry, role="discriminator", inputs=array_and_label)
 _autoencoder = partial(Entry, role="autoencoder")
 _segmenter = partial(Entry, role="segmenter")
 _detector = partial(Entry, role="detector")
+_translator = partial(Entry, role="translator", inputs=two_texts)
+_language_model = partial(Entry, role="language_model", inputs=one_text)
+_text_classifier = partial(Entry, role="text_classifier", inputs=one_text)
+_text_encoder = partial(Entry, role="text_encoder", inputs=one_text)
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 1202)
 WIDE = ((10, 2), (16, 4), (16, 8), (22, 8), (28, 10), (40, 4))
@@ -160,6 +179,18 @@ TABLE: dict[str, Entry] = {
     "grid_detector": _detector(GridDetector),
     "grid_detector_masks": _detector(partial(GridDetector, num_prototypes=16)),
     "grid_detector_panoptic": _detector(partial(GridDetector, num_prototypes=16, num_semantic=24)),
+    "rnn_translator": _translator(partial(RecurrentTranslator, 8000, attention="none")),
+    "attention_translator": _translator(partial(RecurrentTranslator, 8000)),
+    "transformer_base": _translator(Transformer),
+    "transformer_small": _translator(
+        partial(Transformer, 8000, width=128, depth=2, num_heads=4, norm_first=True, dropout=0.1)
+    ),
+    "language_model_small": _language_model(LanguageModel),
+    "text_elman": _text_classifier(partial(TextClassifier, reader="elman")),
+    "text_lstm": _text_classifier(partial(TextClassifier, reader="lstm")),
+    "text_transformer": _text_classifier(partial(TextClassifier, depth=2)),
+    "bert_base": _text_encoder(TextEncoder),
+    "minilm_l6": _text_encoder(partial(TextEncoder, width=384, depth=6)),
 }
 FAMILIES: dict[str, Entry] = {
     "cifar_resnet<depth>": Entry(resnet.cifar),
@@ -183,6 +214,11 @@ CLASSES: dict[type[nn.Module], Entry] = {
     SegNet: _segmenter(SegNet),
     UNet: _segmenter(UNet),
     GridDetector: _detector(GridDetector),
+    RecurrentTranslator: _translator(RecurrentTranslator),
+    Transformer: _translator(Transformer),
+    LanguageModel: _language_model(LanguageModel),
+    TextClassifier: _text_classifier(TextClassifier),
+    TextEncoder: _text_encoder(TextEncoder),
 }
 
 

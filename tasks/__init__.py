@@ -28,6 +28,7 @@ from .task import (
     example_weights,
     report_means,
 )
+from .text import language_model, shifted, translation
 from .variational import (
     BINARIZATIONS,
     LIKELIHOODS,
@@ -73,12 +74,15 @@ __all__ = [
     "find_objects",
     "images_to_codes",
     "importance_weighted_bound",
+    "language_model",
     "panoptic_truth",
     "player_variables",
     "predictor",
     "report_means",
     "sample_generator",
     "segmentation",
+    "shifted",
+    "translation",
     "variational_autoencoder",
     "vector_quantized",
 ]

@@ -18,8 +18,9 @@ from .task import Aux, Batch, Task, example_weights
 
 def classification(
     model: nn.Module,
-    image_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     *,
+    reads: str = "image",
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     label_smoothing: float = 0.0,
     class_weights: np.ndarray | Sequence[float] | None = None,
@@ -27,12 +28,13 @@ def classification(
     views: Callable[[Batch], jax.Array] | None = None,
     trained: Callable[[tuple[str, ...]], bool] | None = None,
 ) -> Task:
-    """Softmax classification of `batch["image"]` into `batch["label"]`: classes, or the probabilities of mixed
+    """Softmax classification of images, or of texts, into `batch["label"]`: classes, or the probabilities of mixed
     examples.
 
     Args:
-      model: images [batch, height, width, channel] -> logits [batch, classes].
-      image_shape: (height, width, channel) of one image.
+      model: images [batch, height, width, channel], or tokens [batch, length] -> logits [batch, classes].
+      input_shape: (height, width, channel) of one image, or (length,) of tokens.
+      reads: name of the array of a batch that the model classifies, such as "image" or "text".
       preprocess: images of the data set -> images for the model, in training and at prediction alike (normalization;
         augmentation is an argument of `train.make_step`).
       label_smoothing: probability that is moved from the label to the uniform distribution, in training only, in
@@ -50,11 +52,11 @@ def classification(
     """
 
     def init(key):
-        return model.init({"params": key}, preprocess(jnp.zeros((1, *image_shape), jnp.uint8)), train=False)
+        return model.init({"params": key}, preprocess(jnp.zeros((1, *input_shape), jnp.uint8)), train=False)
 
     def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}
-        images = preprocess(batch["image"])
+        images = preprocess(batch[reads])
         if train and trained is not None:
             held = {**variables, "params": held_constant(params, trained)}
             logits: Any = model.apply(held, images, train=False)

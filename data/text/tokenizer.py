@@ -81,7 +81,8 @@ def train_tokenizer(texts: Iterable[str], kind: str = "subwords", *, vocab_size:
     Args:
       texts: what to train on: training data alone.
       kind: "bytes" of UTF-8; "characters", those of the texts; or "subwords", pairs of bytes, merged as often as they
-        occur (Sennrich et al. 2016; on bytes as in GPT-2, so that no text is unknown).
+        occur (Sennrich et al. 2016; on bytes as in GPT-2, so that no text is unknown), but each digit alone, as in
+        LLaMA: numbers are then spelled in one way.
       vocab_size: number of tokens of subwords, at most; the other kinds take what they need.
     Raises: InputError for an unknown kind, a vocabulary that has no room for 256 bytes, or too many characters.
 
@@ -108,7 +109,9 @@ def train_tokenizer(texts: Iterable[str], kind: str = "subwords", *, vocab_size:
         library.decoder = decoders.Fuse()
     else:
         library = Library(models.BPE({token: i for i, token in enumerate((*SPECIAL, *alphabet))}, []))
-        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alone = pre_tokenizers.Digits(individual_digits=True)
+        library.pre_tokenizer = pre_tokenizers.Sequence([alone, split]) if kind == "subwords" else split
         library.decoder = decoders.ByteLevel()
     library.normalizer = normalizers.NFC()
     library.add_special_tokens(list(SPECIAL))

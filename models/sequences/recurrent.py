@@ -111,6 +111,7 @@ class Recurrent(nn.Module):
         lengths: jax.Array | None = None,
         state: State | None = None,
         *,
+        segments: jax.Array | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, State]:
         """[batch, length, width] -> [batch, length, directions · features], and the states at the end.
@@ -118,6 +119,8 @@ class Recurrent(nn.Module):
         Args:
           x: sequences; what stands behind their ends has no effect.
           lengths: [batch] integers, number of positions of each; None for all.
+          segments: [batch, length] integers, instead of lengths, where several sequences stand in a row: their numbers
+            1, 2, …, and 0 behind the last one (`data.text.pack`). The states begin at 0 with each.
           state: states before the first position, as `initial_state` gives them; None for those. To go on where another
             call ended, give what it answered.
           train: apply dropout.
@@ -127,10 +130,13 @@ class Recurrent(nn.Module):
           the activation is unknown.
         """
         check_positive(self, "features", "depth")
-        self._check(x, lengths, state)
+        self._check(x, lengths, segments, state)
         x = x.astype(self.dtype)
         state = self.initial_state(len(x)) if state is None else state
         inside = None if lengths is None else jnp.arange(x.shape[1])[None] < lengths[:, None]
+        restarts: tuple[jax.Array | None, ...] = (None, None)
+        if segments is not None:
+            inside, restarts = segments > 0, _restarts(segments)
         if inside is not None:
             x = jnp.where(inside[..., None], x, 0)  # else a gradient of 0 times NaN
         ends = []
@@ -148,13 +154,13 @@ class Recurrent(nn.Module):
                     **precision(self),
                     name=f"layer{layer}{'_reverse' if direction else ''}",
                 )
-                answer, end = read(x, inside, own, reverse=bool(direction))
+                answer, end = read(x, inside, restarts[direction], own, reverse=bool(direction))
                 answers.append(answer)
                 ends.append(end)
             x = jnp.concatenate(answers, -1)
         return x, tuple(jnp.stack(each) for each in zip(*ends, strict=True))
 
-    def _check(self, x: jax.Array, lengths: jax.Array | None, state: State | None) -> None:
+    def _check(self, x: jax.Array, lengths: jax.Array | None, segments: jax.Array | None, state: State | None) -> None:
         if self.cell not in CELLS:
             raise unknown_name("cell", self.cell, CELLS)
         get_activation(self.activation)
@@ -164,6 +170,8 @@ class Recurrent(nn.Module):
             raise InputError(
                 f"Lengths of {x.shape[0]} sequences are integers [batch]; got {lengths.shape} {lengths.dtype}."
             )
+        if segments is not None and (lengths is not None or segments.shape != x.shape[:2]):
+            raise InputError(f"Give lengths or segments {x.shape[:2]}; segments are {segments.shape}.")
         wanted = [each.shape for each in jax.eval_shape(lambda: self.initial_state(len(x)))]
         if state is not None and [each.shape for each in state] != wanted:
             raise InputError(f"States of shapes {[each.shape for each in state]} were given; they must be {wanted}.")
@@ -181,9 +189,13 @@ class Direction(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, inside: jax.Array | None, state: State, *, reverse: bool
+        self, x: jax.Array, inside: jax.Array | None, restart: jax.Array | None, state: State, *, reverse: bool
     ) -> tuple[jax.Array, State]:
-        """[batch, length, width], inside [batch, length] or None, states [batch, features] -> answers, states."""
+        """[batch, length, width], states [batch, features] -> answers, states.
+
+        inside and restart, bool [batch, length] or None, say where the state changes, and before which positions it
+        becomes 0.
+        """
         cell, activation = CELLS[self.cell], get_activation(self.activation)
         width = cell.gates * self.features
         by_gate = _orthogonal_gates(cell.gates)
@@ -197,7 +209,9 @@ class Direction(nn.Module):
             hidden_bias = self._param("hidden_bias", zeros, (width,))
 
         def step(state, position):
-            added, here = position
+            added, here, again = position
+            if again is not None:
+                state = tuple(jnp.where(again[:, None], 0, each) for each in state)
             after = cell.step(state, added, state[0] @ hidden_kernel + hidden_bias, activation)
             if here is None:
                 return after, after[0]
@@ -205,12 +219,18 @@ class Direction(nn.Module):
             after = tuple(jnp.where(kept, new, old) for new, old in zip(after, state, strict=True))
             return after, jnp.where(kept, after[0], 0)
 
-        by_position = from_input, None if inside is None else inside.T
+        by_position = from_input, *(None if each is None else each.T for each in (inside, restart))
         end, answers = jax.lax.scan(step, state, by_position, reverse=reverse)
         return answers.swapaxes(0, 1), end
 
     def _param(self, name: str, init: Callable, shape: tuple[int, ...]) -> jax.Array:
         return self.param(name, init, shape, self.param_dtype).astype(self.dtype)
+
+
+def _restarts(segments: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Positions, bool [batch, length], where a sequence begins behind another one, read forward and backward."""
+    changes = (segments[:, 1:] != segments[:, :-1]) & (segments[:, 1:] > 0)
+    return jnp.pad(changes, ((0, 0), (1, 0))), jnp.pad(changes, ((0, 0), (0, 1)))
 
 
 def _orthogonal_gates(gates: int) -> Callable:

@@ -84,6 +84,7 @@ class Stack(nn.Module):
         mask: jax.Array | None = None,
         context: jax.Array | None = None,
         context_mask: jax.Array | None = None,
+        positions: jax.Array | None = None,
         memory: Memory | None = None,
         at: jax.Array | int = 0,
         remember: bool = False,
@@ -93,9 +94,11 @@ class Stack(nn.Module):
         Args:
           x: [batch, length, width].
           train: apply dropout.
-          mask: bool [batch, key], False for padding; None for no padding.
+          mask: bool [batch, key] or [batch, length, key], False where nothing is seen, such as padding; None where all
+            is.
           context: [batch, key, any width]; None for none, or where the memory has it.
-          context_mask: bool [batch, key of the context].
+          context_mask: bool [batch, key of the context], or [batch, length, key of the context].
+          positions: int [batch, length], where several sequences stand in a row; by default counted from `at`.
           memory: of an earlier call, with a leading axis of blocks.
           at: number of the first position of x; may be traced.
           remember: return the memory.
@@ -103,11 +106,12 @@ class Stack(nn.Module):
         """
         own = at + jnp.arange(x.shape[1])
         keys = own if memory is None else jnp.arange(memory.own.keys.shape[2])
-        arguments: dict[str, Any] = {}
+        added = own if positions is None else positions  # rotary and relative ones compare positions, which may begin
+        arguments: dict[str, Any] = {}  # anywhere
         if self.positions == "sinusoidal":
-            x = x + sincos(own, self.width).astype(x.dtype)
+            x = x + sincos(added, self.width).astype(x.dtype)
         elif self.positions == "learned":
-            x = x + self._learned(own).astype(x.dtype)
+            x = x + self._learned(added).astype(x.dtype)
         elif self.positions == "rotary":
             arguments["rotate"] = partial(rotary, positions=own)
         elif self.positions == "relative":
@@ -147,17 +151,46 @@ class Stack(nn.Module):
         )
         return layer_norm(self, "norm", self.epsilon)(x) if self.norm_first else x, memory
 
-    def _learned(self, own: jax.Array) -> jax.Array:
-        """[length, width]"""
-        if len(own) > self.max_length:
-            raise InputError(f"{len(own)} positions were given; max_length is {self.max_length}.")
+    def _learned(self, positions: jax.Array) -> jax.Array:
+        """[..., length] -> [..., length, width]"""
+        if positions.shape[-1] > self.max_length:
+            raise InputError(f"{positions.shape[-1]} positions were given; max_length is {self.max_length}.")
         init = nn.initializers.normal(0.02)
-        return self.param("pos_embed", init, (self.max_length, self.width), self.param_dtype)[own]
+        return self.param("pos_embed", init, (self.max_length, self.width), self.param_dtype)[positions]
 
 
 def _over_keys(mask: jax.Array | None) -> jax.Array | None:
-    """[batch, key] -> [batch, head, query, key]"""
-    return None if mask is None else mask[:, None, None]
+    """[batch, key] or [batch, query, key] -> [batch, head, query, key]"""
+    if mask is None:
+        return None
+    return mask[:, None, None] if mask.ndim == 2 else mask[:, None]
+
+
+def seen(segments: jax.Array, others: jax.Array | None = None) -> jax.Array:
+    """Which positions of sequences in rows belong together: those of the same number, which is not 0.
+
+    Args:
+      segments: int [batch, length], of the positions that look.
+      others: int [batch, key], of those looked at; None for the same.
+    Returns: bool [batch, length, key].
+    """
+    others = segments if others is None else others
+    return (segments[:, :, None] == others[:, None]) & (others > 0)[:, None]
+
+
+def begins(segments: jax.Array) -> jax.Array:
+    """The positions at which a sequence of a row begins: int [batch, length] -> bool [batch, length]."""
+    return segments != jnp.pad(segments[:, :-1], ((0, 0), (1, 0)))
+
+
+def positions_in(segments: jax.Array) -> jax.Array:
+    """The number of each position in its own sequence of a row, from 0: [batch, length] -> the same.
+
+    >>> positions_in(jnp.array([[1, 1, 1, 2, 2, 0]])).tolist()
+    [[0, 1, 2, 0, 1, 0]]
+    """
+    place = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
+    return place - jax.lax.cummax(jnp.where(begins(segments), place, 0), 1)
 
 
 def empty_memory(stack: Stack, batch: int, length: int) -> KeyValues:
@@ -209,15 +242,34 @@ class Transformer(nn.Module):
         if not self.tied:
             self.output = nn.Dense(self.vocab_size, **precision(self))
 
-    def __call__(self, source: jax.Array, target: jax.Array, *, train: bool = False) -> jax.Array:
-        """Tokens [batch, source], [batch, target] -> logits [batch, target, vocab_size] of what follows each."""
-        context = self.encode(source, train=train)
-        x, _ = self.decoder(embedded(self.target_embed, target), train, context=context, context_mask=source != PAD)
+    def __call__(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        source_segments: jax.Array | None = None,
+        target_segments: jax.Array | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Tokens [batch, source], [batch, target] -> logits [batch, target, vocab_size] of what follows each.
+
+        Several sentences may stand in a row: segments, int of the same shapes, are their numbers 1, 2, …, and 0 for
+        padding (`data.text.pack`). None for one sentence in each row.
+        """
+        x, packed = embedded(self.target_embed, target), {}
+        context, context_mask = self.encode(source, source_segments, train=train), source != PAD
+        if source_segments is not None and target_segments is not None:
+            packed = {"mask": seen(target_segments), "positions": positions_in(target_segments)}
+            context_mask = seen(target_segments, source_segments)
+        x, _ = self.decoder(x, train, context=context, context_mask=context_mask, **packed)
         return self._logits(x)
 
-    def encode(self, source: jax.Array, *, train: bool = False) -> jax.Array:
+    def encode(self, source: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Tokens [batch, source] -> what the decoder attends to, [batch, source, width]."""
-        return self.encoder(embedded(self.source_embed, source), train, mask=source != PAD)[0]
+        x = embedded(self.source_embed, source)
+        if segments is None:
+            return self.encoder(x, train, mask=source != PAD)[0]
+        return self.encoder(x, train, mask=seen(segments), positions=positions_in(segments))[0]
 
     def start(self, source: jax.Array, length: int) -> tuple[Memory, jax.Array]:
         """What `step` needs to answer for up to `length` positions of the target, for tokens [batch, source]."""
@@ -277,9 +329,14 @@ class LanguageModel(nn.Module):
         self.embed = embedding(self)
         self.decoder = stack_of(self, causal=True)
 
-    def __call__(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
-        """Tokens [batch, length] -> logits [batch, length, vocab_size] of what follows each."""
-        return self._logits(self.decoder(embedded(self.embed, tokens), train)[0])
+    def __call__(self, tokens: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
+        """Tokens [batch, length] -> logits [batch, length, vocab_size] of what follows each.
+
+        Several texts may stand in a row: segments, int [batch, length], are their numbers 1, 2, …, and 0 for padding
+        (`data.text.pack`). None for one text in each row.
+        """
+        packed = {} if segments is None else {"mask": seen(segments), "positions": positions_in(segments)}
+        return self._logits(self.decoder(embedded(self.embed, tokens), train, **packed)[0])
 
     def start(self, batch: int, length: int) -> Memory:
         """What `step` needs to answer for up to `length` positions."""

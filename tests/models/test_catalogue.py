@@ -45,15 +45,19 @@ def own(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+TRIED = ("generator", "discriminator", "segmenter", "translator", "language_model", "text_classifier", "text_encoder")
+
+
 def test_every_name_makes_a_network_that_its_declared_inputs_fit():
     shapes = {"classifier": (224, 224, 3), "denoiser": (32, 32, 3), "generator": (16,), "discriminator": (32, 32, 3)}
     shapes |= {"autoencoder": (28, 28, 1), "segmenter": (64, 64, 3), "detector": (64, 64, 3)}
+    shapes |= {"translator": (7, 9), "language_model": (9,), "text_classifier": (9,), "text_encoder": (9,)}
     special = {"unet_valid": (188, 188, 1)}
     assert {models.entry(name).role for name in models.names()} == shapes.keys()
     small = ("mlp", "resnet8", "wrn10_2", "ddpm_cifar10", "dit_small_patch8", "dense_vae", "conv_vae", "vqvae")
     for name in (
         *small,
-        *(name for role in ("generator", "discriminator", "segmenter") for name in models.names(role)),
+        *(name for role in TRIED for name in models.names(role)),
     ):
         model = models.create(name)
         assert models.count_parameters(model, special.get(name, shapes[models.entry(name).role])) > 0

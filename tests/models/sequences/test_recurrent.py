@@ -144,3 +144,30 @@ def test_what_is_not_valid_is_named(fields, arguments, message):
     model = Recurrent(**{"features": FEATURES, **fields})
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), **{"x": sequences(), **arguments})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sequences_in_one_row_are_read_as_each_alone(cell):
+    model = Recurrent(4, cell, depth=2, bidirectional=True)
+    parts = [jax.random.normal(jax.random.key(i), (1, length, 3)) for i, length in enumerate((3, 1, 4))]
+    variables = model.init(jax.random.key(9), parts[0])
+    row = jnp.concatenate([*parts, jnp.full((1, 2, 3), jnp.nan)], 1)
+    segments = jnp.array([[1, 1, 1, 2, 3, 3, 3, 3, 0, 0]])
+    answers, ends = model.apply(variables, row, segments=segments)
+    alone = [model.apply(variables, part) for part in parts]
+    np.testing.assert_allclose(answers[:, :8], jnp.concatenate([each for each, _ in alone], 1), rtol=1e-5, atol=1e-6)
+    assert not answers[:, 8:].any()
+    forward = slice(0, None, 2)  # of the last sequence; a backward direction ends in the first one
+    for end, last, first in zip(ends, alone[-1][1], alone[0][1], strict=True):
+        np.testing.assert_allclose(end[forward], last[forward], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(end[1::2], first[1::2], rtol=1e-5, atol=1e-6)
+
+
+def test_segments_are_given_for_all_positions_and_without_lengths():
+    model, x = Recurrent(4), jnp.zeros((2, 5, 3))
+    for options in (
+        {"segments": jnp.ones((2, 4), int)},
+        {"segments": jnp.ones((2, 5), int), "lengths": jnp.ones(2, int)},
+    ):
+        with pytest.raises(ValueError, match="lengths or segments"):
+            model.init(jax.random.key(0), x, **options)

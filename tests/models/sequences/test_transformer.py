@@ -178,3 +178,22 @@ def test_tokens_are_integers():
     model, variables = language_model()
     with pytest.raises(ValueError, match="integers"):
         model.apply(variables, TARGET.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_sentences_in_one_row_are_translated_as_each_alone(positions):
+    model, variables = translator(positions)
+    source, target = jnp.array([[3, 4, 5, 9, 6, 2, 7, 8, 2, 0]]), jnp.array([[1, 5, 6, 7, 10, 1, 3, 8, 0]])
+    segments = jnp.array([[1] * 6 + [2] * 3 + [0]]), jnp.array([[1] * 5 + [2] * 3 + [0]])
+    packed, alone = model.apply(variables, source, target, *segments), model.apply(variables, SOURCE, TARGET)
+    close(packed[0, :5], alone[0])
+    close(packed[0, 5:8], alone[1, :3])
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_texts_in_one_row_are_continued_as_each_alone(positions):
+    model, variables = language_model(positions)
+    row, segments = jnp.array([[1, 5, 6, 7, 10, 1, 3, 8, 0]]), jnp.array([[1] * 5 + [2] * 3 + [0]])
+    packed, alone = model.apply(variables, row, segments), model.apply(variables, TARGET)
+    close(packed[0, :5], alone[0])
+    close(packed[0, 5:8], alone[1, :3])

@@ -76,3 +76,14 @@ def test_a_beam_of_1_is_greedy(kind):
 def test_what_is_not_valid_is_named(fields, message):
     with pytest.raises(ValueError, match=message):
         RecurrentTranslator(VOCABULARY, **fields).init(jax.random.key(0), SOURCE, TARGET)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentences_in_one_row_are_translated_as_each_alone(kind):
+    model, variables = network(*kind)
+    source, target = jnp.array([[3, 4, 5, 9, 6, 2, 7, 8, 2, 0]]), jnp.array([[1, 5, 6, 7, 10, 1, 3, 8, 0]])
+    segments = jnp.array([[1] * 6 + [2] * 3 + [0]]), jnp.array([[1] * 5 + [2] * 3 + [0]])
+    packed = model.apply(variables, source, target, *segments)
+    alone = model.apply(variables, SOURCE, TARGET)
+    close(packed[0, :5], alone[0])
+    close(packed[0, 5:8], alone[1, :3])
