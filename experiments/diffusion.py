@@ -261,7 +261,7 @@ def denoising(config: Config) -> tuple[lab.Training, nn.Module]:
     training = lab.make_training(
         task,
         source,
-        data=config.data,
+        lab.load(config.data, "validation"),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,

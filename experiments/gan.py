@@ -198,7 +198,7 @@ def play(config: Config) -> tuple[lab.Training, nn.Module]:
     training = lab.make_training(
         game,
         source,
-        data=config.data,
+        lab.load(config.data, "validation"),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,

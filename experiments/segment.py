@@ -82,7 +82,8 @@ def predictor(network: lab.TrainedNetwork, run: Path) -> Callable[[np.ndarray], 
     """Image [height, width, channel] uint8 -> "classes" and perhaps "ids", [height, width]."""
     saved = network.saved
     mean, std = np.asarray(saved.mean), np.asarray(saved.std)
-    if (saved.role == "detector" and not getattr(network.model, "num_semantic", 0)) or saved.role == "classifier":
+    names_stuff = saved.role == "detector" and getattr(network.model, "num_semantic", 0)
+    if saved.role != "segmenter" and not names_stuff:
         raise InputError(f"The network of the run in {run} is a {saved.role}, which names no classes of pixels.")
 
     @jax.jit

@@ -174,7 +174,7 @@ def autoencoder(config: Config) -> tuple[lab.Training, nn.Module]:
             binarized=None if config.binarize == "none" else config.binarize,
         ),
         source,
-        data=config.data,
+        lab.load(config.data, "validation"),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,

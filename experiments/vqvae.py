@@ -178,7 +178,7 @@ def autoencoder(config: Config) -> tuple[lab.Training, nn.Module]:
     training = lab.make_training(
         tasks.vector_quantized(model, shape),
         source,
-        data=config.data,
+        lab.load(config.data, "validation"),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,

@@ -19,18 +19,22 @@ from .tables import Named
 
 EVALUATION_BATCH = 256  # examples at a time where nothing is trained: results do not depend on it, up to rounding
 _PIXELS_AT_ONCE = 2**22  # of images: as many as 16 of 512×512 have
+_TOKENS_AT_ONCE = 2**13  # of texts: 64 rows of 128, whose logits take 260 MB where there are 8000 tokens
 
 
 def evaluation_batch(source: Source) -> int:
-    """Number of examples of a split at a time where nothing is trained: fewer of large images, which take memory.
+    """Number of examples of a split at a time where nothing is trained: fewer of large images and of long texts, which
+    take memory.
 
     >>> from etude import data
     >>> evaluation_batch(data.load("digits", "test"))
     256
     """
     image = source.element_spec.get("image")
-    pixels = 1 if image is None else math.prod(image.shape[:2])
-    return min(EVALUATION_BATCH, max(1, _PIXELS_AT_ONCE // pixels))
+    if image is not None:
+        return min(EVALUATION_BATCH, max(1, _PIXELS_AT_ONCE // math.prod(image.shape[:2])))
+    tokens = max((each.shape[0] for each in source.element_spec.values() if each.shape), default=1)
+    return min(EVALUATION_BATCH, max(1, _TOKENS_AT_ONCE // tokens))
 
 
 def read_once(source: Source, batch: BatchOptions) -> Source:

@@ -130,7 +130,7 @@ def classification(
             label_smoothing=label_smoothing, class_weights=weights_of_classes(class_weights, source), trained=trained
         ),
         source,
-        data=data,
+        load(data, "validation"),
         batch=batch,
         optimizer=optimizer,
         update=update,

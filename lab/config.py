@@ -230,12 +230,12 @@ _WANTED = {
 
 @cache
 def fields_help(cls: type) -> Mapping[str, str]:
-    """Field -> the string literal below it, of a class whose source can be read."""
+    """Field -> the string literal below it, of a class whose source can be read, and of those it is made of."""
+    found = {name: text for base in cls.__bases__[::-1] if base is not object for name, text in fields_help(base).items()}
     try:
         definition = _definitions(inspect.getsourcefile(cls))[cls.__qualname__]
     except (OSError, TypeError, KeyError):
-        return {}
-    found = {}
+        return found
     for field, below in zip(definition.body, definition.body[1:], strict=False):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue

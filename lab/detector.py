@@ -157,7 +157,7 @@ def detection(
     training = make_training(
         task,
         source,
-        data=data,
+        load(data, "validation"),
         batch=batch,
         optimizer=optimizer,
         update=update,

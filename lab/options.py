@@ -7,16 +7,20 @@ place in `run`, augmentation in `augmentation`. No function takes a group that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from .. import data as sources
 from .. import schedules, train
+from .cache import cache_folder
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
 Feed = Literal["auto", "resident", "stream"]
+Report = Callable[[int, int], None]
+"""Called with (files checked, files in all) while files of a user are checked."""
+NO_PROGRESS: Report = lambda done, total: None  # noqa: E731
 RANGE = ("range_lowest", "range_highest", "range_steps_per_decade")  # options of a range test that finds the rate
 SCHEDULE_NAMES = (*schedules.SCHEDULES, "warmup_linear", "warmup_cosine", "plateau")
 
@@ -64,6 +68,65 @@ class DataOptions:
     def without_effect(self) -> Mapping[str, str]:
         """Options that have no effect beside these data, each with the reason."""
         return {} if self.data.startswith("tfds:") else {"data_dir": "only data sets of the name tfds:… are read there"}
+
+    def load(self, split: str, report: Report = NO_PROGRESS) -> sources.Source:
+        """Same as `lab.load`."""
+        return sources.load(
+            self.data,
+            split,
+            data_dir=self.data_dir,
+            image_size=self.image_size,
+            memory=cache_folder("folders"),
+            report=report,
+        )
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Where texts come from, and what their tokens are."""
+
+    TITLE: ClassVar[str] = "data"
+    WANTED: ClassVar[str] = "text"
+
+    data: str = "dates_en_cs"
+    """Set of texts: dates_en_cs (embedded), multi30k_en_cs or sentiment (etude prepare makes them), tfds:<name>,
+    tsv:<path> for a table of one's own or text:<path> for plain text."""
+    data_dir: Path | None = None
+    """Folder of prepared sets; by default the one that TensorFlow Datasets uses."""
+    tokenizer: Annotated[str, Choice("tokenizer", sources.text.KINDS)] = "subwords"
+    """Kind of tokens: bytes of UTF-8, characters, or subwords, which are learned from the training split."""
+    vocab_size: Annotated[int, COUNT] = 8000
+    """Largest number of different subwords."""
+    row_tokens: Annotated[int, at_least(2, 100_000)] = 128
+    """Number of tokens of a row, and so of the longest text; several short ones share a row."""
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Options that have no effect beside these, each with the reason."""
+        read = self.data.startswith("tfds:") or self.data.partition("#")[0] in sources.text.PREPARED
+        told = {} if read else {"data_dir": "only prepared sets are read there"}
+        if self.tokenizer != "subwords":
+            told["vocab_size"] = f"{self.tokenizer} are as many as there are"
+        return told
+
+    def load(self, split: str, report: Report = NO_PROGRESS) -> sources.text.Texts:
+        """Same as `lab.load`."""
+        del report
+        return sources.text.load(self.data, split, wanted=self.WANTED, data_dir=self.data_dir)
+
+
+@dataclass(frozen=True)
+class PairOptions(TextOptions):
+    """Where pairs of a text and its translation come from, and what their tokens are."""
+
+    WANTED: ClassVar[str] = "pairs"
+
+
+@dataclass(frozen=True)
+class LabeledTextOptions(TextOptions):
+    """Where texts with labels come from, and what their tokens are."""
+
+    WANTED: ClassVar[str] = "labels"
 
 
 @dataclass(frozen=True)

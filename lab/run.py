@@ -27,6 +27,7 @@ import jax
 
 from .. import plots
 from ..data import Source
+from ..data.text import Texts
 from ..errors import InputError, listed, unknown_name, writing
 from ..train import Checkpoints, Display, Journal, Stopped, open_console
 from .config import check, from_json, options_of, read_json, to_json
@@ -271,7 +272,7 @@ def _one_component(name: str) -> str:
     return name
 
 
-def _sources(config: Any, display: Display, *, needed: bool) -> dict[str, Source]:
+def _sources(config: Any, display: Display, *, needed: bool) -> dict[str, Source | Texts]:
     """The splits of the data that a config names; {} if it names none, or they are not needed and not there."""
     if "data" not in (option.name for option in options_of(config)):
         return {}
@@ -288,18 +289,21 @@ def _sources(config: Any, display: Display, *, needed: bool) -> dict[str, Source
         return {}
 
 
-def _describe(sources: Mapping[str, Source]) -> str:
+def _describe(sources: Mapping[str, Source | Texts]) -> str:
     """One line on the data and the devices."""
     devices = jax.devices()
     parts = [f"{len(devices)} {'device' if len(devices) == 1 else 'devices'} ({devices[0].device_kind})"]
     if sources:
         source = sources["train"]
         counts = ", ".join(f"{len(each):,} {name}" for name, each in sources.items())
-        spec = source.element_spec
-        shown = {"image": spec["image"]} if "image" in spec else spec
-        shapes = ", ".join("×".join(map(str, each.shape)) for each in shown.values() if each.shape)
-        if "boxes" in spec:
-            shapes += f", up to {spec['boxes'].shape[0]} objects"
+        if isinstance(source, Texts):
+            shapes = " and ".join(source.columns)
+        else:
+            spec = source.element_spec
+            shown = {"image": spec["image"]} if "image" in spec else spec
+            shapes = ", ".join("×".join(map(str, each.shape)) for each in shown.values() if each.shape)
+            if "boxes" in spec:
+                shapes += f", up to {spec['boxes'].shape[0]} objects"
         parts = [source.name, *([f"{len(source.classes)} classes"] if source.classes else []), counts, shapes, *parts]
     return " · ".join(parts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,24 @@ import numpy as np
 
 from .. import models, tasks, train
 from ..data import Source
+from ..data.text import Tokenizer
 from ..errors import InputError, MissingFile, listed
 from ..models import pretrained
 from .config import read_json
 from .folder import write_json
 
 FILE = "network.json"
-ROLES = {"classifier": "classify", "segmenter": "segment", "detector": "detect"}  # role -> command that uses it
+ROLES = {  # role -> command that uses it
+    "classifier": "classify",
+    "segmenter": "segment",
+    "detector": "detect",
+    "translator": "translate",
+    "text_classifier": "classify_text",
+    "language_model": "generate",
+}
+OF_TEXTS = ("translator", "text_classifier", "language_model")
 NEEDED = frozenset({"data", "model", "fields", "classes", "shape", "mean", "std"})
-EXPORTED = NEEDED | {"role", "is_thing"}  # what a file of weights says too
+EXPORTED = NEEDED | {"role", "is_thing", "tokenizer"}  # what a file of weights says too
 
 
 @dataclass(frozen=True)
@@ -41,17 +50,19 @@ class SavedNetwork:
     fields: Mapping[str, Any]
     """Fields of the network that differ from those of the name, as `models.describe` gives them."""
     classes: tuple[str, ...]
-    """Names of the classes."""
-    shape: tuple[int, int, int]
-    """(height, width, channel) of the images."""
+    """Names of the classes, if there are any."""
+    shape: tuple[int, ...]
+    """(height, width, channel) of the images; the most tokens of a text, or (source, target) of a pair."""
     mean: tuple[float, ...]
-    """What is subtracted from each channel of pixels in [0, 1]."""
+    """What is subtracted from each channel of pixels in [0, 1]; empty for texts."""
     std: tuple[float, ...]
-    """What they are divided by then."""
+    """What they are divided by then; empty for texts."""
     role: str = "classifier"
-    """What it is for, as `models.entry` says: "classifier", "segmenter" or "detector"."""
+    """What it is for, as `models.entry` says: a key of `ROLES`."""
     is_thing: tuple[bool, ...] = ()
     """Which classes are of objects that can be counted, and not of stuff; empty if the data set does not say."""
+    tokenizer: str = ""
+    """JSON of the tokenizer of a network that reads texts, as `tokenizers` reads it."""
     weights: Mapping[str, Any] = field(default_factory=dict)
     """Where training began, if not at random: "path" of the weights, "digest" of their arrays, "note", a sentence
     about what became of them, and "counts", numbers of parameters by name."""
@@ -75,6 +86,29 @@ class SavedNetwork:
         moments = tuple(np.asarray(mean).tolist()), tuple(np.asarray(std).tolist())
         shape = source.element_spec["image"].shape
         return cls(source.name, name, fields, source.classes, shape, *moments, role=role, is_thing=source.is_thing)
+
+    @classmethod
+    def of_texts(
+        cls,
+        model: nn.Module,
+        name: str | None,
+        source: Source,
+        role: str,
+        tokenizer: Tokenizer,
+        lengths: Sequence[int],
+    ) -> SavedNetwork:
+        """What there is to keep of a network that reads texts.
+
+        Args:
+          model, name, source, role: same as in `of`.
+          tokenizer: made its tokens.
+          lengths: the most tokens of a text, or of a source and a target.
+        """
+        name, fields = models.describe(model, name)
+        none: tuple[float, ...] = ()
+        return cls(
+            source.name, name, fields, source.classes, tuple(lengths), none, none, role, tokenizer=tokenizer.json
+        )
 
     def write(self, folder: Path) -> None:
         """Writes the file, or leaves it as an earlier start of the run wrote it.
@@ -129,7 +163,7 @@ def read_saved(folder: Path) -> SavedNetwork:
             raise InputError(f"{folder} is not the run of one network; name one of its folders: {listed(parts)}.")
         raise InputError(
             f"{folder} holds no network to be used: it has no {FILE}, which every experiment writes that trains "
-            "classifiers, segmenters or detectors."
+            "classifiers, segmenters, detectors or networks that read texts."
         )
     return from_plain(read_json(folder / FILE), folder / FILE)
 
@@ -142,12 +176,16 @@ def from_plain(plain: Mapping[str, Any], path: Path) -> SavedNetwork:
       path: where it is from, for the message.
     Raises: InputError if a field is missing or has a value that it can't have.
     """
+    role = plain.get("role", "classifier")
+    if role not in ROLES:
+        raise InputError(f"{path} is damaged: it says no role that can be used.")
+    texts = role in OF_TEXTS
     valid = {
         "data": lambda x: isinstance(x, str),
         "model": lambda x: isinstance(x, str),
         "fields": lambda x: isinstance(x, Mapping),
-        "classes": lambda x: _list_of(str, x) and len(x) > 0,
-        "shape": lambda x: _list_of(int, x) and len(x) == 3 and min(x) >= 1,
+        "classes": lambda x: _list_of(str, x) and (len(x) > 0 or role in ("translator", "language_model")),
+        "shape": lambda x: _list_of(int, x) and len(x) in ((1, 2) if texts else (3,)) and min(x) >= 1,
         "mean": lambda x: _list_of((int, float), x) and all(map(math.isfinite, x)),
         "std": lambda x: _list_of((int, float), x) and all(0 < each < math.inf for each in x),
     }
@@ -159,12 +197,14 @@ def from_plain(plain: Mapping[str, Any], path: Path) -> SavedNetwork:
         raise InputError(f"{path} is damaged: weights and trained must be objects.")
     if trained and not (type(trained.get("step")) is int and _list_of(int, trained.get("seeds"))):
         raise InputError(f"{path} is damaged: it does not say which checkpoint counts.")
-    channels = plain["shape"][2]
+    channels = 0 if texts else plain["shape"][2]
     if not len(plain["mean"]) == len(plain["std"]) == channels:
         raise InputError(f"{path} is damaged: mean and std must be of {channels} channel(s).")
-    role, is_thing = plain.get("role", "classifier"), tuple(plain.get("is_thing", ()))
-    if role not in ROLES or len(is_thing) not in (0, len(plain["classes"])):
-        raise InputError(f"{path} is damaged: it says no role or is_thing that can be used.")
+    is_thing, tokenizer = tuple(plain.get("is_thing", ())), plain.get("tokenizer", "")
+    if len(is_thing) not in (0, len(plain["classes"])):
+        raise InputError(f"{path} is damaged: it says no is_thing that can be used.")
+    if texts:
+        _check_tokenizer(tokenizer, plain["fields"], path)
     lists = {name: tuple(plain[name]) for name in ("classes", "shape", "mean", "std")}
     return SavedNetwork(
         plain["data"],
@@ -173,6 +213,7 @@ def from_plain(plain: Mapping[str, Any], path: Path) -> SavedNetwork:
         **lists,
         role=role,
         is_thing=is_thing,
+        tokenizer=tokenizer,
         weights=weights,
         trained=trained,
     )
@@ -183,7 +224,7 @@ def load_network(folder: Path, role: str | None = "classifier") -> TrainedNetwor
 
     Args:
       folder: the run's or, where a run trained several networks, that of one of them.
-      role: "classifier", "segmenter" or "detector"; None for any.
+      role: a key of `ROLES`; None for any.
     Raises: MissingFile; InputError if there is no network, it has another role, training is not done, the checkpoint
       that counts is missing or damaged, or the network can't be made again.
     """
@@ -283,6 +324,19 @@ def _fitted(arrays: Mapping[str, np.ndarray], model: nn.Module, saved: SavedNetw
 
 def _shape(array: np.ndarray | None) -> tuple[int, ...] | None:
     return None if array is None else array.shape
+
+
+def _check_tokenizer(json_text: Any, fields: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError unless the text is a tokenizer that has as many tokens as the network knows."""
+    try:
+        found = Tokenizer(json_text).vocab_size
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path} is damaged: it holds no tokenizer that can be used ({error}).") from None
+    if fields.get("vocab_size", found) != found:
+        raise InputError(
+            f"The tokenizer in {path} has {found} tokens and the network {fields['vocab_size']}: it is another one than "
+            "the weights were trained with."
+        )
 
 
 def _list_of(kind: Any, value: Any) -> bool:

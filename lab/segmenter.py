@@ -149,7 +149,7 @@ def segmentation(
     training = make_training(
         task,
         source,
-        data=data,
+        load(data, "validation"),
         batch=batch,
         optimizer=optimizer,
         update=update,

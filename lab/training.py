@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import flax.linen as nn
 import jax
@@ -27,15 +27,15 @@ import numpy as np
 from .. import data, models, schedules, tasks, train
 from ..errors import InputError
 from .arrays import evaluation_batch
-from .cache import cache_folder
 from .folder import write_json
 from .grids import parse_grid
 from .options import (
+    NO_PROGRESS,
     BatchOptions,
-    DataOptions,
     GridOptions,
     LayoutOptions,
     OptimizerOptions,
+    Report,
     ScheduleOptions,
     SeedsOptions,
     UpdateOptions,
@@ -43,13 +43,20 @@ from .options import (
 from .saved_network import ROLES, SavedNetwork
 from .valid import check_hyper
 
+S = TypeVar("S", data.Source, data.text.Texts, covariant=True)
 MOST_MEMBERS = 10_000
 Schedule = Callable[[Mapping[str, Any]], Any]  # hyper -> (step -> learning rate)
 
 
-def load(
-    options: DataOptions, split: str, report: Callable[[int, int], None] = lambda done, total: None
-) -> data.Source:
+class Loads(Protocol[S]):
+    """A group of options that names a data set."""
+
+    def load(self, split: str, report: Report = NO_PROGRESS) -> S:
+        """One split."""
+        ...
+
+
+def load(options: Loads[S], split: str, report: Report = NO_PROGRESS) -> S:
     """One split ("train", "validation" or "test") of the data set that the options name.
 
     A folder of images is checked on its first load; what was found is kept in the user's cache.
@@ -58,15 +65,9 @@ def load(
       options: name the data set.
       split: name of the split.
       report: called with (files checked, files in all) while a folder is checked.
+    Returns: a `data.Source`, or `data.text.Texts` of options that name texts.
     """
-    return data.load(
-        options.data,
-        split,
-        data_dir=options.data_dir,
-        image_size=options.image_size,
-        memory=cache_folder("folders"),
-        report=report,
-    )
+    return options.load(split, report)
 
 
 def make_optimizer(optimizer: OptimizerOptions, update: UpdateOptions, **options: Any) -> train.MakeOptimizer:
@@ -92,7 +93,7 @@ def named_network(name: str, role: str, dtype: str, axis_name: str | None, **fie
 
     Args:
       name: of `models.names(role=role)`.
-      role: "classifier", "segmenter" or "detector".
+      role: a key of `saved_network.ROLES`.
       dtype: data type of activations and gradients.
       axis_name: of the devices over which BatchNorm averages; None for none.
       fields: of the network.
@@ -302,8 +303,8 @@ class Training:
 def make_training(
     task: tasks.Task | tasks.Game,
     source: data.Source,
+    validation: data.Source,
     *,
-    data: DataOptions,
     batch: BatchOptions,
     optimizer: OptimizerOptions,
     update: UpdateOptions,
@@ -317,8 +318,9 @@ def make_training(
 
     Args:
       task: what is minimized.
-      source: the training split; the validation split is loaded here.
-      data, batch, optimizer, update, layout: groups of options.
+      source: the training split.
+      validation: the split to choose on.
+      batch, optimizer, update, layout: groups of options.
       seed: seed of the training.
       accumulate: number of parts of a batch.
       hyper: hyperparameters of the task, besides those of the optimizer.
@@ -337,7 +339,7 @@ def make_training(
     return Training(
         task=task,
         source=source,
-        validation=load(data, "validation"),
+        validation=validation,
         make_optimizer=make_optimizer(optimizer, update),
         hyper={**hyperparameters(update), **(hyper or {})},
         batch=batch,

@@ -27,6 +27,7 @@ from .partitions import (
 )
 from .range_test import MIN_POINTS, RangeTest, blown_up, range_test
 from .segmentation import boundary_f, class_iou, confusion_matrix, mean_of_defined, segmentation_scores
+from .translation import signatures, translation_scores
 from .voting import majority_vote, mean_vote
 
 __all__ = [
@@ -67,7 +68,9 @@ __all__ = [
     "regions",
     "segmentation_scores",
     "sgd_bound",
+    "signatures",
     "thin_borders",
+    "translation_scores",
     "v_info",
     "v_rand",
 ]

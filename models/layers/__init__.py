@@ -4,7 +4,7 @@ Each function takes arrays and returns arrays; each module holds the parameters 
 """
 
 from .activations import ACTIVATIONS, Activation, gelu, gelu_tanh, get_activation, leaky_relu, swish
-from .attention import GLOROT, KeyValues, MultiHeadAttention, attention, cudnn_takes
+from .attention import GLOROT, KeyValues, MultiHeadAttention, attention, attention_weights, cudnn_takes
 from .checks import check_images, check_positive
 from .convolution import HE_FAN_OUT, LECUN, Conv, conv
 from .cpu_convolution import CONV, lax_conv
@@ -51,6 +51,7 @@ __all__ = [
     "RelativeBias",
     "adaptive_average_pool",
     "attention",
+    "attention_weights",
     "average_pool",
     "batch_norm",
     "bed_of_nails",

@@ -76,6 +76,25 @@ def attention(
     return _written_out(q, k, v, mask, causal, bias, scale, drop)
 
 
+def attention_weights(
+    q: jax.Array,
+    k: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    causal: bool = False,
+    bias: jax.Array | None = None,
+    scale: float | jax.Array | None = None,
+) -> jax.Array:
+    """How much each query takes of each key in `attention`: softmax(scale · QKᵀ + bias).
+
+    Args: same as `attention`.
+    Returns: [batch, heads, query, key], float32 at least; each query's sum to 1.
+    Raises: InputError if shapes do not fit, or the mask is not boolean.
+    """
+    _check(q, k, k, mask, bias, None)
+    return jax.nn.softmax(_agreement(q, k, mask, causal, bias, scale))
+
+
 def cudnn_takes(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> bool:
     """Whether cuDNN's fused attention computes these shapes and dtypes on the default device.
 
@@ -96,7 +115,8 @@ def cudnn_takes(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None
     )
 
 
-def _written_out(q, k, v, mask, causal, bias, scale, drop):
+def _agreement(q, k, mask, causal, bias, scale):
+    """Scores [batch, heads, query, key] before the softmax."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     accumulator = jnp.promote_types(q.dtype, jnp.float32)
     agreement = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=accumulator) * scale
@@ -107,6 +127,12 @@ def _written_out(q, k, v, mask, causal, bias, scale, drop):
     if mask is not None:
         # Finite, so that a query that may attend to nothing gives a mean and not NaN.
         agreement = jnp.where(mask, agreement, 0.7 * jnp.finfo(accumulator).min)
+    return agreement
+
+
+def _written_out(q, k, v, mask, causal, bias, scale, drop):
+    agreement = _agreement(q, k, mask, causal, bias, scale)
+    accumulator = agreement.dtype
     # Weights are normalized after the product with the values, which has fewer entries.
     weights = jnp.exp(agreement - jax.lax.stop_gradient(agreement.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)
@@ -219,6 +245,8 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[jax.Array, KeyValues]:
         """The same, with the keys and values: for a decoder that goes on position by position.
 
+        Where the collection "intermediates" may be written, it has the "weights", [batch, heads, query, key].
+
         Args:
           x, context, mask, causal, bias, rotate, train: same as for `__call__`.
           memory: keys and values of an earlier call. Those of a context stand for it. Those of x itself have room for
@@ -248,6 +276,8 @@ class MultiHeadAttention(nn.Module):
                 assert context is not None
                 memory = KeyValues(*self._project(context, width, 2, "kv"))
             k, v = memory
+        if self.is_mutable_collection("intermediates"):  # for those who look at them; never computed otherwise
+            self.sow("intermediates", "weights", attention_weights(q, k, mask=mask, causal=causal, bias=bias))
         drops = train and (isinstance(self.dropout, jax.Array) or self.dropout != 0)
         drop = partial(Dropout(self.dropout), train=train) if drops else None
         y = attention(q, k, v, mask=mask, causal=causal, bias=bias, drop=drop, implementation=self.implementation)

@@ -264,6 +264,15 @@ class Transformer(nn.Module):
         x, _ = self.decoder(x, train, context=context, context_mask=context_mask, **packed)
         return self._logits(x)
 
+    def attend(self, source: jax.Array, target: jax.Array) -> jax.Array:
+        """Tokens -> how much each position of the target looks at each of the source: [batch, target, source].
+
+        The mean over the heads of the last block.
+        """
+        looking, variables = self.clone(parent=None), self.variables
+        _, sown = looking.apply({"params": variables["params"]}, source, target, mutable=["intermediates"])
+        return sown["intermediates"]["decoder"]["blocks"]["cross_attn"]["weights"][0][-1].mean(1)
+
     def encode(self, source: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Tokens [batch, source] -> what the decoder attends to, [batch, source, width]."""
         x = embedded(self.source_embed, source)

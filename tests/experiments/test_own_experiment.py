@@ -75,7 +75,8 @@ def main(config):
         source = lab.load(config.data, "train")
         shape = source.element_spec["image"].shape
         training = lab.make_training(
-            reconstruction(Autoencoder(config.size), shape), source, data=config.data, batch=config.batch,
+            reconstruction(Autoencoder(config.size), shape), source, lab.load(config.data, "validation"),
+            batch=config.batch,
             optimizer=config.optimizer, update=config.update, seed=config.random.seed,
         )
         epochs = config.training.epochs

@@ -1,0 +1,122 @@
+"""Texts as rows of tokens for networks: a tokenizer that the training split taught, and sources of fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from .. import data
+from ..data.text import PAD, Texts, Tokenizer, pack, padded, train_tokenizer
+from ..errors import InputError
+from .options import TextOptions
+from .training import load
+
+STEP = 16  # rows are as long as a multiple of it: lengths of texts of another seed or split hardly change them
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts of all splits that are trained on or chosen by, as tokens."""
+
+    tokenizer: Tokenizer
+    """Taught by the training split."""
+    lengths: Mapping[str, int]
+    """Column -> the most tokens that a text of it may have, its end included: enough for a quarter more than the
+    longest training text has, and no more than a row."""
+    train: data.Source
+    """The training split, several texts to a row."""
+    validation: data.Source
+    """The split to choose on, likewise."""
+
+
+def corpus(options: TextOptions) -> Corpus:
+    """Reads the training and the validation split, and puts several texts into each row.
+
+    Args:
+      options: name the texts, the kind of tokens and the length of a row.
+    Raises: InputError if there are no such texts, the tokenizer can't be trained, or no training text fits into a row.
+    """
+    texts = {split: load(options, split) for split in ("train", "validation")}
+    tokenizer = trained_tokenizer(options, texts["train"])
+    longest = {name: max(map(len, each)) for name, each in encoded(texts["train"], tokenizer).items()}
+    lengths = {name: min(options.row_tokens, -(-5 * most // 4 // STEP) * STEP) for name, most in longest.items()}
+    sources = {split: packed(each, tokenizer, options.row_tokens) for split, each in texts.items()}
+    return Corpus(tokenizer, lengths, **sources)
+
+
+def trained_tokenizer(options: TextOptions, texts: Texts) -> Tokenizer:
+    """The tokenizer that options name, trained on all columns of a split."""
+    every = [text for column in texts.columns.values() for text in column]
+    return train_tokenizer(every, options.tokenizer, vocab_size=options.vocab_size)
+
+
+def encoded(texts: Texts, tokenizer: Tokenizer) -> dict[str, list[np.ndarray]]:
+    """The tokens of each text of each column, with their end."""
+    return {name: tokenizer.encode(column) for name, column in texts.columns.items()}
+
+
+def packed(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:
+    """A split with several texts to a row; what is longer than a row is left out, as a note says.
+
+    Args:
+      texts: the split.
+      tokenizer: makes tokens.
+      length: length of a row, in tokens.
+    Returns: a source of `data.text.pack`'s arrays.
+    Raises: InputError if all texts are longer than a row.
+    """
+    tokens = encoded(texts, tokenizer)
+    fits = np.all([[len(each) <= length for each in column] for column in tokens.values()], axis=0)
+    if not fits.any():
+        raise InputError(f"All {texts.split} texts of {texts.name} are longer than a row of {length} tokens.")
+    kept = {name: [column[i] for i in np.flatnonzero(fits)] for name, column in tokens.items()}
+    notes = texts.notes
+    if not fits.all():
+        left = int((~fits).sum())
+        notes = (*notes, f"{left:,} of {len(fits):,} {texts.split} texts are longer than {length} tokens: left out.")
+    rows = pack(kept, dict.fromkeys(kept, length))
+    return _source(texts, rows, notes)
+
+
+def labeled(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:
+    """A split with one text to a row, "text", and its "label"; of longer texts the beginning counts, as a note says."""
+    (tokens,) = encoded(texts, tokenizer).values()
+    cut = sum(len(each) > length for each in tokens)
+    notes = texts.notes
+    if cut:
+        notes = (*notes, f"Of {cut:,} of {len(tokens):,} {texts.split} texts the first {length} tokens are read.")
+    rows = {"text": padded(tokens, length), "label": np.asarray(texts.labels, np.int32)}
+    return _source(texts, rows, notes)
+
+
+def _source(texts: Texts, rows: Mapping[str, np.ndarray], notes: Sequence[str]) -> data.Source:
+    spec = {name: jax.ShapeDtypeStruct(each.shape[1:], each.dtype) for name, each in rows.items()}
+    return data.Source(
+        texts.name, texts.split, data.Arrays(rows), spec, texts.classes, texts.contents, notes=tuple(notes)
+    )
+
+
+def rows_for(texts: Sequence[str], tokenizer: Tokenizer, length: int, what: str = "text") -> np.ndarray:
+    """Texts of a user as rows of tokens, int32 [texts, length].
+
+    Args:
+      texts: the texts.
+      tokenizer: makes tokens.
+      length: the most tokens that a network reads.
+      what: what a text is called in a message.
+    Raises: InputError for a text that is longer.
+    """
+    tokens = tokenizer.encode(texts)
+    for number, each in enumerate(tokens, 1):
+        if len(each) > length:
+            raise InputError(
+                f"{what} {number} has {len(each):,} tokens, its end included; the network reads at most {length}. "
+                "Give parts of it, such as sentences."
+            )
+    return padded(tokens, length)
+
+
+__all__ = ["PAD", "Corpus", "corpus", "encoded", "labeled", "packed", "rows_for", "trained_tokenizer"]

@@ -1,0 +1,167 @@
+"""Networks that translate, as a `Training`, and what they make of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import models, tasks
+from ..data.text import BEGIN, END, Tokenizer
+from ..models import sequences
+from .arrays import in_batches
+from .options import BatchOptions, LayoutOptions, OptimizerOptions, UpdateOptions
+from .saved_network import SavedNetwork
+from .texts import Corpus
+from .training import Training, make_training, named_network
+from .valid import COUNT, NON_NEGATIVE, PROPER_FRACTION
+
+AT_ONCE = 64  # texts that are translated together: a beam of 4 makes 256 rows of them
+
+
+@dataclass(frozen=True)
+class SmoothingOptions:
+    """How the loss of tokens differs from their negative log probability."""
+
+    TITLE: ClassVar[str] = "model"
+
+    label_smoothing: Annotated[float, PROPER_FRACTION] = 0.1
+    """Probability that the training target moves from the token to all tokens alike."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a translation is searched for."""
+
+    TITLE: ClassVar[str] = "search"
+
+    beam: Annotated[int, COUNT] = 4
+    """Number of beginnings that are kept; 1 takes the likeliest token each time."""
+    length_penalty: Annotated[float, NON_NEGATIVE] = 0.6
+    """Exponent by which longer translations are preferred."""
+
+
+@dataclass(frozen=True)
+class Translator:
+    """A network that translates, ready to train."""
+
+    training: Training
+    """How it is trained."""
+    model: nn.Module
+    """(source, target so far) -> logits of the target's next tokens."""
+
+
+def translation(
+    corpus: Corpus,
+    *,
+    model: str | nn.Module,
+    batch: BatchOptions,
+    optimizer: OptimizerOptions,
+    update: UpdateOptions,
+    label_smoothing: float = 0.0,
+    seed: int = 0,
+    fields: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    layout: LayoutOptions = LayoutOptions(),
+    accumulate: int = 1,
+) -> Translator:
+    """Builds the network that options name.
+
+    Args:
+      corpus: pairs, as tokens.
+      model: a name of `models.names(role="translator")`, or a module: (source, target so far, segments of both) ->
+        logits [batch, target, vocabulary].
+      batch, optimizer, update, layout: groups of options.
+      label_smoothing: probability that the training target moves from the token to all tokens alike.
+      seed: seed of the training.
+      fields: fields of the named network, such as {"width": 64}.
+      dtype: data type of activations and gradients.
+      accumulate: number of parts of a batch.
+    Raises: InputError for a name, field or number that is not valid.
+    """
+    name, network = None, model
+    if isinstance(model, str):
+        name = model
+        fields = {"vocab_size": corpus.tokenizer.vocab_size, **(fields or {})}
+        network = named_network(model, "translator", dtype, None, **fields)
+    assert isinstance(network, nn.Module)
+    lengths = tuple(corpus.lengths[column] for column in ("source", "target"))
+    row = corpus.train.element_spec["source"].shape[0]
+    task = tasks.translation(network, (row, row), label_smoothing=label_smoothing)
+    training = make_training(
+        task,
+        corpus.train,
+        corpus.validation,
+        batch=batch,
+        optimizer=optimizer,
+        update=update,
+        seed=seed,
+        layout=layout,
+        accumulate=accumulate,
+    )
+    saved = SavedNetwork.of_texts(network, name, corpus.train, "translator", corpus.tokenizer, lengths)
+    return Translator(replace(training, saved=saved), network)
+
+
+def translate(
+    model: Any,
+    tokenizer: Tokenizer,
+    length: int,
+    search: SearchOptions = SearchOptions(),
+) -> Callable[[tasks.Variables, np.ndarray], list[str]]:
+    """(variables, tokens of sources [texts, source]) -> the translations that a beam search finds, compiled once.
+
+    Args:
+      model: a translator, with `start`, `step` and `carried_axes`.
+      tokenizer: makes texts of tokens.
+      length: greatest number of tokens of a translation.
+      search: width of the beam, and length penalty.
+    """
+
+    @jax.jit
+    def found(variables: tasks.Variables, source: jax.Array) -> jax.Array:
+        def step(carried, tokens, at):
+            return model.apply(variables, carried, tokens, at, method="step")
+
+        start = model.apply(variables, source, length, method="start")
+        ends = {"begin": BEGIN, "end": END, "length": length}
+        if search.beam == 1:
+            return sequences.greedy(step, start, len(source), **ends).tokens
+        decoded = sequences.beam_search(
+            step,
+            start,
+            len(source),
+            beam=search.beam,
+            length_penalty=search.length_penalty,
+            axes=model.carried_axes,
+            **ends,
+        )
+        return decoded.tokens[:, 0]
+
+    def of(variables: tasks.Variables, sources: np.ndarray) -> list[str]:
+        if not len(sources):
+            return []
+        return tokenizer.decode(in_batches(lambda rows: found(variables, rows), sources, size=AT_ONCE))
+
+    return of
+
+
+def attention_map(
+    model: Any, variables: tasks.Variables, tokenizer: Tokenizer, source: str, target: str
+) -> tuple[list[str], list[str], np.ndarray]:
+    """Where a translator looks: the tokens of a source, those of its translation, and the weights [target, source]."""
+    ours, theirs = tokenizer.encode([source, target])
+    before = np.concatenate([[BEGIN], theirs[:-1]])
+    weights = model.apply(variables, jnp.asarray(ours[None]), jnp.asarray(before[None]), method="attend")
+    return tokenizer.token_texts(ours), tokenizer.token_texts(theirs), np.asarray(weights[0], np.float32)
+
+
+def translator_fields(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a named network that options set, without those that are None or that the network does not have."""
+    known = models.fields(models.create(name))
+    return {field: value for field, value in given.items() if value is not None and field in known}
