@@ -1,6 +1,7 @@
-"""Text as arrays of tokens: tokenizers by the library `tokenizers`, and batches of fixed shapes."""
+"""Where texts come from, `load("tsv:pairs.tsv", "train")`, and texts as tokens, by the library `tokenizers`."""
 
-from . import dates
+from . import dates, prepare
+from .catalogue import load, names
 from .texts import SPLITS, Texts, split_of
 from .tokenizer import BEGIN, END, KINDS, PAD, SPECIAL, UNKNOWN, Tokenizer, read_tokenizer, train_tokenizer
 
@@ -15,6 +16,9 @@ __all__ = [
     "Texts",
     "Tokenizer",
     "dates",
+    "load",
+    "names",
+    "prepare",
     "read_tokenizer",
     "split_of",
     "train_tokenizer",
