@@ -1,7 +1,8 @@
-"""Get a data set of TensorFlow Datasets ready to be read: offline from archives on disk, or by tfds itself.
+"""Get a data set ready to be read: offline from the archives of its authors, or by TensorFlow Datasets.
 
 `etude prepare tfds:fashion_mnist --archives DIR` needs neither TensorFlow nor the network; so for mnist and
-kmnist, too. All others are downloaded and prepared by tfds, with TensorFlow (pip install 'etude[prepare]').
+kmnist, too. All others of tfds are downloaded and prepared by it, with TensorFlow (pip install 'etude[prepare]').
+`etude prepare multi30k_en_cs --archives DIR` and `etude prepare sentiment --archives DIR` write tables of texts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from .. import lab, train
-from ..data import prepare
+from ..data import prepare, text
 from ..errors import InputError
 
 
@@ -22,10 +23,10 @@ class Config:
     """What to prepare, from what, to where."""
 
     name: tyro.conf.Positional[str]
-    """Name of the set, tfds:<name>[/config][:version], such as tfds:fashion_mnist."""
+    """Name of the set: tfds:<name>[/config][:version], such as tfds:fashion_mnist, multi30k_en_cs or sentiment."""
     archives: Path | None = None
-    """Folder of the set's own archives, as its authors distribute them, for mnist, fashion_mnist and kmnist; by default
-    tfds downloads the set."""
+    """Folder of the set's own archives, as its authors distribute them, for tfds:mnist, tfds:fashion_mnist and
+    tfds:kmnist, and for multi30k_en_cs and sentiment, which need it; by default tfds downloads the set."""
     data_dir: Path | None = None
     """Folder of prepared sets; by default the one of tfds (TFDS_DATA_DIR, or ~/tensorflow_datasets)."""
 
@@ -36,9 +37,28 @@ def main(config: Config) -> None:
     Raises: InputError for a set of another kind.
     """
     kind, _, name = config.name.partition(":")
-    if kind != "tfds":
-        raise InputError(f"Only sets of TensorFlow Datasets are prepared, tfds:<name>; got {config.name!r}.")
     display = train.Display(train.open_console())
+    if config.name in text.prepare.SETS:
+        _texts(config, display)
+    elif kind == "tfds":
+        _tfds(name, config, display)
+    else:
+        raise InputError(
+            f"Sets that are prepared are {', '.join(text.prepare.SETS)}, tfds:<name>; got {config.name!r}."
+        )
+
+
+def _texts(config: Config, display: train.Display) -> None:
+    folder = text.prepare.prepared(config.name, config.data_dir)
+    if folder is not None:
+        display.say(f"{config.name} is already prepared in {folder}")
+    elif config.archives is None:
+        text.prepare.require(config.name, config.data_dir)  # says where its files are published
+    else:
+        display.say(f"wrote {text.prepare.from_archives(config.name, config.archives, config.data_dir)}")
+
+
+def _tfds(name: str, config: Config, display: train.Display) -> None:
     folder = prepare.prepared(name, config.data_dir)
     if folder is not None:
         display.say(f"{config.name} is already prepared in {folder}")

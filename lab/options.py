@@ -103,7 +103,7 @@ class TextOptions:
     @property
     def without_effect(self) -> Mapping[str, str]:
         """Options that have no effect beside these, each with the reason."""
-        read = self.data.startswith("tfds:") or self.data.partition("#")[0] in sources.text.PREPARED
+        read = self.data.startswith("tfds:") or self.data.partition("#")[0] in sources.text.prepare.SETS
         told = {} if read else {"data_dir": "only prepared sets are read there"}
         if self.tokenizer != "subwords":
             told["vocab_size"] = f"{self.tokenizer} are as many as there are"

@@ -82,7 +82,7 @@ def from_archives(
     tfds = library()
     contents = {split: _read(name, archives, each) for split, each in (splits or MNIST_LIKE).items()}
     data_dir = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
-    with _sibling(data_dir, name) as temporary:
+    with sibling(data_dir, name) as temporary:
         written = _write(name, temporary, contents, report)
         target = data_dir / written.relative_to(temporary)
         if target.exists():
@@ -185,7 +185,7 @@ def _files() -> str:
 
 
 @contextmanager
-def _sibling(data_dir: Path, name: str) -> Iterator[Path]:
+def sibling(data_dir: Path, name: str) -> Iterator[Path]:
     """A temporary folder beside the sets, on the same file system, so that its content can be renamed."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

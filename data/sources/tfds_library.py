@@ -6,12 +6,13 @@ It is imported when first needed, and neither TensorFlow nor the network is used
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...errors import InputError, MissingFile
 
 _NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
@@ -48,6 +49,10 @@ def check_known(name: str) -> None:
     known = tfds.list_builders(with_community_datasets=False)  # reads the files of the package, not the network
     wanted = parse(name)["set"] or ""
     if wanted not in known:
+        for texts in ("text", "translate"):  # tfds registers most sets of texts when their modules are imported
+            importlib.import_module(f"tensorflow_datasets.{texts}")
+        known = tfds.list_builders(with_community_datasets=False)
+    if wanted not in known:
         near = difflib.get_close_matches(wanted, known, n=3)
         hint = f"Similar names are {', '.join(near)}." if near else "https://www.tensorflow.org/datasets lists them."
         raise InputError(f"TensorFlow Datasets has no set {wanted!r}. {hint}")
@@ -62,6 +67,40 @@ def find(name: str, data_dir: str | Path | None) -> Any | None:
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
         return None
+
+
+def prepared_set(name: str, data_dir: str | Path | None) -> Any:
+    """The tfds builder of a set that is prepared whole and can be read by index.
+
+    Raises:
+      MissingFile: it is not prepared, or a file of it is gone; the message says what to do.
+      InputError: tfds has no such set, or it is stored in a format without random access.
+    """
+    tfds = library()
+    builder = find(name, data_dir)
+    if builder is None:
+        check_known(name)  # a user's own set need not be known if it is on disk
+        folder = tfds.core.constants.DATA_DIR if data_dir is None else data_dir
+        raise MissingFile(f"tfds:{name} is not prepared in {folder}. To prepare it: {command(name, data_dir)}")
+    if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+        raise InputError(
+            f"tfds:{name} is in {builder.data_dir} as {builder.info.file_format.value}, which can't be "
+            f"read by index; prepare it as array_record in another folder: {command(name, 'DIR')}"
+        )
+    for split_info in builder.info.splits.values():
+        missing = [path for path in split_info.filepaths if not path.exists()]
+        if missing:
+            raise MissingFile(f"{missing[0]} is missing: delete {builder.data_dir} and prepare tfds:{name} again.")
+    return builder
+
+
+def contents_of(builder: Any) -> dict[str, str]:
+    """What a prepared set consists of: each stored split -> its numbers of examples and bytes."""
+    info = builder.info
+    return {
+        f"{info.full_name} {each}": f"{split_info.num_examples} examples, {split_info.num_bytes} bytes"
+        for each, split_info in info.splits.items()
+    }
 
 
 def command(name: str, data_dir: str | Path | None) -> str:

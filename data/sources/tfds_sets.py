@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, MissingFile, listed
+from ...errors import InputError, listed
 from .images import image_spec
 from .pixels import CHANNELS, decode
 from .source import Source
 from .splits import assign
 from .tfds_annotated import OBJECTS, Annotated, classes_of, has_objects
-from .tfds_library import check_known, command, find, library
+from .tfds_library import contents_of, library, prepared_set
 
 _CHUNK = 4096  # encoded examples read at once for their labels
 _FIRST = 64  # images that show whether a test split has objects
@@ -49,47 +49,25 @@ def load(name: str, split: str, *, data_dir: str | Path | None = None, image_siz
       ValueError: tfds has no such set, it is not one of labeled images, or it needs an image size.
     """
     asked, (name, _, part) = name, name.partition("#")
-    builder = _find(name, data_dir)
+    builder = prepared_set(name, data_dir)
     info = builder.info
     if not part and "label" not in info.features and has_objects(info.features):
         part = OBJECTS
     named = classes_of(name, info.features, part) if part else None
     shape = _image_shape(name, info.features, image_size, labeled=named is None)
     stored = {each: split_info.num_examples for each, split_info in info.splits.items()}
-    for each in stored:
-        missing = [path for path in info.splits[each].filepaths if not path.exists()]
-        if missing:
-            raise MissingFile(f"{missing[0]} is missing: delete {builder.data_dir} and prepare tfds:{name} again.")
-    contents = {
-        f"{info.full_name} {each}": f"{split_info.num_examples} examples, {split_info.num_bytes} bytes"
-        for each, split_info in info.splits.items()
-    }
     if stored.get("test") and _is_secret(_encoded(builder, "test"), part):
         del stored["test"]
     which, indices = assign(stored, split)
     if named is not None:
         records = Annotated(_encoded(builder, which), indices, f"tfds:{asked} {split}", shape, part, len(named))
         things = (True,) * len(named) if part == OBJECTS else ()
-        return Source(f"tfds:{asked}", split, records, records.element_spec, named, contents, is_thing=things)
+        return Source(
+            f"tfds:{asked}", split, records, records.element_spec, named, contents_of(builder), is_thing=things
+        )
     records = _Examples(_encoded(builder, which), indices, f"tfds:{name} {split}", shape, image_size)
     classes = tuple(info.features["label"].names)
-    return Source(f"tfds:{name}", split, records, image_spec(*shape), classes, contents)
-
-
-def _find(name: str, data_dir: str | Path | None) -> Any:
-    """The builder of a prepared set; else raises an error that says what to do."""
-    tfds = library()
-    builder = find(name, data_dir)
-    if builder is None:
-        check_known(name)  # a user's own set need not be known if it is on disk
-        folder = tfds.core.constants.DATA_DIR if data_dir is None else data_dir
-        raise MissingFile(f"tfds:{name} is not prepared in {folder}. To prepare it: {command(name, data_dir)}")
-    if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-        raise InputError(
-            f"tfds:{name} is in {builder.data_dir} as {builder.info.file_format.value}, which can't be "
-            f"read by index; prepare it as array_record in another folder: {command(name, 'DIR')}"
-        )
-    return builder
+    return Source(f"tfds:{name}", split, records, image_spec(*shape), classes, contents_of(builder))
 
 
 def _is_secret(test: Any, part: str) -> bool:

@@ -1,7 +1,12 @@
-"""Text as arrays of tokens: tokenizers by the library `tokenizers`, and batches of fixed shapes."""
+"""Where texts come from, `load("tsv:pairs.tsv", "train")`, and texts as tokens, by the library `tokenizers`."""
 
+<<<<<<< HEAD
 from . import dates
 from .rows import SEGMENTS, pack, padded
+=======
+from . import dates, prepare
+from .catalogue import load, names
+>>>>>>> texts
 from .texts import SPLITS, Texts, split_of
 from .tokenizer import BEGIN, END, KINDS, PAD, SPECIAL, UNKNOWN, Tokenizer, read_tokenizer, train_tokenizer
 
@@ -17,8 +22,11 @@ __all__ = [
     "Texts",
     "Tokenizer",
     "dates",
+    "load",
+    "names",
     "pack",
     "padded",
+    "prepare",
     "read_tokenizer",
     "split_of",
     "train_tokenizer",

@@ -39,6 +39,11 @@ class Texts:
         if len(lengths) > 1:
             raise InputError(f"Texts of {self.name} differ in number: {sorted(lengths)}.")
 
+    @property
+    def kind(self) -> str:
+        """What the examples are: "pairs", "labels" (texts with them) or "text"."""
+        return "pairs" if "source" in self.columns else "labels" if self.classes else "text"
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 

@@ -1,26 +1,11 @@
-"""Small stand-ins for what lies on users' disks: IDX archives, prepared sets, folders of images."""
+"""Small stand-ins for what lies on users' disks: IDX archives and folders of images."""
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
 from etude.data.sources.prepare import IdxSplit
 from PIL import Image
-
-
-@pytest.fixture
-def real_data():
-    """(folder, where it is from) -> its path in a folder shared/data beside the repository; without it, skips."""
-
-    def real_data(name, source):
-        for parent in Path(__file__).resolve().parents:
-            if (parent / "shared" / "data" / name).is_dir():
-                return parent / "shared" / "data" / name
-        pytest.skip(f"needs the files of {source} in shared/data/{name} beside the repository")
-
-    return real_data
-
 
 COUNTS = {"train": 40, "test": 12}
 
@@ -57,30 +42,6 @@ def archives(tmp_path, idx_splits, pixels):
         (folder / idx_splits[split].images).write_bytes(gzip.compress(_idx(images)))
         (folder / idx_splits[split].labels).write_bytes(gzip.compress(_idx(labels)))
     return folder
-
-
-@pytest.fixture
-def write_set(tmp_path):
-    """(name, features, {split: examples}) -> data_dir: a prepared tfds set; its images are encoded bytes."""
-    import tensorflow_datasets as tfds
-
-    def write(name, features, splits, file_format="array_record"):
-        data_dir = tmp_path / "tfds"
-        identity = tfds.core.DatasetIdentity(
-            name=name,
-            version=tfds.core.Version("1.0.0"),
-            data_dir=str(data_dir / name / "1.0.0"),
-            module_name="",
-        )
-        info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
-        Path(identity.data_dir).mkdir(parents=True)
-        writer = tfds.core.SequentialWriter(info, max_examples_per_shard=7, file_format=file_format)
-        writer.initialize_splits(list(splits))
-        writer.add_examples(splits)
-        writer.close_all()
-        return data_dir
-
-    return write
 
 
 @pytest.fixture
