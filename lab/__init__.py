@@ -75,11 +75,13 @@ if TYPE_CHECKING:
         DropOptions,
         GridOptions,
         JudgeOptions,
+        LabeledTextOptions,
         LayoutOptions,
         LossOptions,
         ModelOptions,
         OptimizerName,
         OptimizerOptions,
+        PairOptions,
         PrecisionOptions,
         RandomOptions,
         RangeTestOptions,
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
         SeedsOptions,
         ShapeOptions,
         StoppingOptions,
+        TextOptions,
         TrainingOptions,
         UpdateOptions,
         without_end,
@@ -97,7 +100,7 @@ if TYPE_CHECKING:
     from .rates import check_range, choose_rate, range_test, schedule_of, scheduled
     from .reporting import curves, draw_predictions, report_classifier
     from .run import Claim, Result, Run, RunOptions, number_text, open_run, save_figures
-    from .saved_network import SavedNetwork, TrainedNetwork, load_network, model_in, saved_in, to_metadata
+    from .saved_network import SavedNetwork, TrainedNetwork, best_part, load_network, model_in, saved_in, to_metadata
     from .segmenter import (
         SegmentationLossOptions,
         Segmenter,
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
         segmentation_scores,
     )
     from .tables import read_csv, write_csv
+    from .texts import Corpus, corpus, encoded, labeled, packed, rows_for, trained_tokenizer
     from .trained import Trained, fit, write_members
     from .training import (
         Start,
@@ -121,6 +125,15 @@ if TYPE_CHECKING:
         make_training,
         population_of,
         warmup_cosine,
+    )
+    from .translator import (
+        SearchOptions,
+        SmoothingOptions,
+        Translator,
+        attention_map,
+        translate,
+        translation,
+        translator_fields,
     )
     from .valid import (
         COUNT,
@@ -158,6 +171,7 @@ __all__ = [
     "Choice",
     "Claim",
     "Classifier",
+    "Corpus",
     "DataOptions",
     "Detector",
     "DropOptions",
@@ -169,6 +183,7 @@ __all__ = [
     "GridOptions",
     "Judge",
     "JudgeOptions",
+    "LabeledTextOptions",
     "LayoutOptions",
     "LossOptions",
     "MixingOptions",
@@ -177,6 +192,7 @@ __all__ = [
     "OptimizerOptions",
     "Option",
     "Packed",
+    "PairOptions",
     "PrecisionOptions",
     "Race",
     "RandomOptions",
@@ -187,22 +203,28 @@ __all__ = [
     "RunOptions",
     "SavedNetwork",
     "ScheduleOptions",
+    "SearchOptions",
     "SeedsOptions",
     "SegmentationLossOptions",
     "Segmenter",
     "ShapeOptions",
+    "SmoothingOptions",
     "Start",
     "StartingWeights",
     "StoppingOptions",
+    "TextOptions",
     "Trained",
     "TrainedNetwork",
     "Training",
     "TrainingOptions",
+    "Translator",
     "UpdateOptions",
     "Valid",
     "ViewOptions",
     "WeightsOptions",
     "at_least",
+    "attention_map",
+    "best_part",
     "between",
     "between_pairs",
     "border_weights",
@@ -212,6 +234,7 @@ __all__ = [
     "choose_rate",
     "classification",
     "command",
+    "corpus",
     "curves",
     "detection",
     "detection_scores",
@@ -219,6 +242,7 @@ __all__ = [
     "draw_predictions",
     "draw_race",
     "draw_stages",
+    "encoded",
     "entrant",
     "experiments",
     "find_objects",
@@ -227,6 +251,7 @@ __all__ = [
     "hyperparameters",
     "in_batches",
     "label_of",
+    "labeled",
     "larger_overlap",
     "load",
     "load_arrays",
@@ -247,6 +272,7 @@ __all__ = [
     "over_seeds",
     "override",
     "pack",
+    "packed",
     "panoptic_scores",
     "panoptic_truth",
     "parse",
@@ -264,6 +290,7 @@ __all__ = [
     "region_scores",
     "region_threshold",
     "report_classifier",
+    "rows_for",
     "run_folder",
     "save_arrays",
     "save_figures",
@@ -280,6 +307,10 @@ __all__ = [
     "to_metadata",
     "train_in_stages",
     "train_judge",
+    "trained_tokenizer",
+    "translate",
+    "translation",
+    "translator_fields",
     "unpack",
     "views",
     "voting_views",
@@ -314,24 +345,28 @@ __getattr__ = on_first_use(
         "judge": "Judge prepare_judge train_judge",
         "options": """
             NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
-            JudgeOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions PrecisionOptions
-            RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions ShapeOptions StoppingOptions
-            TrainingOptions UpdateOptions without_end
+            JudgeOptions LabeledTextOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions
+            PairOptions PrecisionOptions RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions
+            ShapeOptions StoppingOptions TextOptions TrainingOptions UpdateOptions without_end
         """,
         "packed": "Packed pack read_packed unpack",
         "race": "Race draw_race entrant",
         "rates": "check_range choose_rate range_test schedule_of scheduled",
         "reporting": "curves draw_predictions report_classifier",
         "run": "Claim Result Run RunOptions number_text open_run save_figures",
-        "saved_network": "SavedNetwork TrainedNetwork load_network model_in saved_in to_metadata",
+        "saved_network": "SavedNetwork TrainedNetwork best_part load_network model_in saved_in to_metadata",
         "segmenter": """
             SegmentationLossOptions Segmenter border_weights label_of larger_overlap prepare_for region_scores
             region_threshold segmentation segmentation_scores
         """,
         "tables": "read_csv write_csv",
+        "texts": "Corpus corpus encoded labeled packed rows_for trained_tokenizer",
         "trained": "Trained fit write_members",
         "training": """
             Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
+        """,
+        "translator": """
+            SearchOptions SmoothingOptions Translator attention_map translate translation translator_fields
         """,
         "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
         "valid": """

@@ -231,7 +231,9 @@ _WANTED = {
 @cache
 def fields_help(cls: type) -> Mapping[str, str]:
     """Field -> the string literal below it, of a class whose source can be read, and of those it is made of."""
-    found = {name: text for base in cls.__bases__[::-1] if base is not object for name, text in fields_help(base).items()}
+    found = {
+        name: text for base in cls.__bases__[::-1] if base is not object for name, text in fields_help(base).items()
+    }
     try:
         definition = _definitions(inspect.getsourcefile(cls))[cls.__qualname__]
     except (OSError, TypeError, KeyError):

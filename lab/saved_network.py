@@ -23,7 +23,7 @@ from ..data.text import Tokenizer
 from ..errors import InputError, MissingFile, listed
 from ..models import pretrained
 from .config import read_json
-from .folder import write_json
+from .folder import read_result, write_json
 
 FILE = "network.json"
 ROLES = {  # role -> command that uses it
@@ -245,6 +245,20 @@ def load_network(folder: Path, role: str | None = "classifier") -> TrainedNetwor
     return TrainedNetwork(saved, model, _fitted(arrays, model, saved, folder), member)
 
 
+def best_part(folder: Path) -> Path:
+    """The folder of a run's network; of a run of several, the one whose loss on validation is least.
+
+    Args:
+      folder: the run's, or that of one of its networks.
+    Returns: a folder for `load_network`: the same, if its result does not tell which network is best.
+    """
+    result = None if (folder / FILE).exists() else read_result(folder)
+    numbers = {} if result is None else result["metrics"]
+    losses = {path.parent: numbers.get(f"{path.parent.name}_validation_loss") for path in folder.glob(f"*/{FILE}")}
+    known = {part: loss for part, loss in losses.items() if loss is not None}
+    return min(known, key=known.__getitem__) if known else folder
+
+
 def to_metadata(saved: SavedNetwork) -> dict[str, str]:
     """What a file of weights says of the network, as the texts that such a file can hold."""
     values = {name: value for name, value in asdict(saved).items() if name in EXPORTED}
@@ -334,8 +348,8 @@ def _check_tokenizer(json_text: Any, fields: Mapping[str, Any], path: Path) -> N
         raise InputError(f"{path} is damaged: it holds no tokenizer that can be used ({error}).") from None
     if fields.get("vocab_size", found) != found:
         raise InputError(
-            f"The tokenizer in {path} has {found} tokens and the network {fields['vocab_size']}: it is another one than "
-            "the weights were trained with."
+            f"The tokenizer in {path} has {found} tokens and the network {fields['vocab_size']}: the weights were "
+            "trained with another one."
         )
 
 

@@ -31,6 +31,10 @@ class Corpus:
     validation: data.Source
     """The split to choose on, likewise."""
 
+    def rows(self, texts: Texts, column: str) -> np.ndarray:
+        """A column of another split, one text to a row: int32 [texts, length]. Of longer texts the beginning stays."""
+        return padded(self.tokenizer.encode(texts.columns[column]), self.lengths[column])
+
 
 def corpus(options: TextOptions) -> Corpus:
     """Reads the training and the validation split, and puts several texts into each row.

@@ -74,7 +74,9 @@ def rebuild(name: str, described: Mapping[str, Any]) -> nn.Module:
     unknown = [field for field in values if field not in known]
     if unknown:
         raise InputError(f"{name} has no field {unknown[0]} now; the network was made by other code.")
-    return model.clone(**values)
+    # A network that names its activation is given the name, and one that has the function, the function.
+    named = {field: described[field] for field in values if isinstance(getattr(model, field), str)}
+    return model.clone(**{**values, **named})
 
 
 def holds_code(plain: Any) -> bool:

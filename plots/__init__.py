@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from .rates import gallery, grid_search, range_test, range_tests, schedule
     from .style import Figure, save
     from .training import compared_curves, convergence, learning_curves
+    from .translation import attention_maps, quality_by_length
 
 __all__ = [
     "Figure",
     "approximation",
+    "attention_maps",
     "class_colors",
     "compared_curves",
     "comparison",
@@ -39,6 +41,7 @@ __all__ = [
     "objects_in",
     "paths",
     "predictions",
+    "quality_by_length",
     "race",
     "range_test",
     "range_tests",
@@ -60,6 +63,7 @@ __getattr__ = on_first_use(
         "rates": "gallery grid_search range_test range_tests schedule",
         "style": "Figure save",
         "training": "compared_curves convergence learning_curves",
+        "translation": "attention_maps quality_by_length",
     },
 )
 

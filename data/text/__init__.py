@@ -1,12 +1,8 @@
 """Where texts come from, `load("tsv:pairs.tsv", "train")`, and texts as tokens, by the library `tokenizers`."""
 
-<<<<<<< HEAD
-from . import dates
-from .rows import SEGMENTS, pack, padded
-=======
 from . import dates, prepare
 from .catalogue import load, names
->>>>>>> texts
+from .rows import SEGMENTS, pack, padded
 from .texts import SPLITS, Texts, split_of
 from .tokenizer import BEGIN, END, KINDS, PAD, SPECIAL, UNKNOWN, Tokenizer, read_tokenizer, train_tokenizer
 
