@@ -104,7 +104,7 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     translator = lab.translation(
         corpus,
         model=name,
-        fields=lab.translator_fields(name, options),
+        fields=lab.known_fields(name, options),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .generation import draw_curves, draw_stages, stages, stages_of, train_in_stages
     from .grids import parse_grid
     from .judge import Judge, prepare_judge, train_judge
+    from .language import SamplingOptions, continue_text, language_model
     from .options import (
         NO_GRID,
         SCHEDULE_NAMES,
@@ -114,12 +115,14 @@ if TYPE_CHECKING:
         segmentation_scores,
     )
     from .tables import read_csv, write_csv
+    from .text_classifier import LabeledCorpus, bag_of_words, labeled_corpus, text_classification
     from .texts import Corpus, corpus, encoded, labeled, packed, rows_for, trained_tokenizer
     from .trained import Trained, fit, write_members
     from .training import (
         Start,
         Training,
         hyperparameters,
+        known_fields,
         load,
         make_optimizer,
         make_training,
@@ -133,7 +136,6 @@ if TYPE_CHECKING:
         attention_map,
         translate,
         translation,
-        translator_fields,
     )
     from .valid import (
         COUNT,
@@ -183,6 +185,7 @@ __all__ = [
     "GridOptions",
     "Judge",
     "JudgeOptions",
+    "LabeledCorpus",
     "LabeledTextOptions",
     "LayoutOptions",
     "LossOptions",
@@ -201,6 +204,7 @@ __all__ = [
     "Result",
     "Run",
     "RunOptions",
+    "SamplingOptions",
     "SavedNetwork",
     "ScheduleOptions",
     "SearchOptions",
@@ -224,6 +228,7 @@ __all__ = [
     "WeightsOptions",
     "at_least",
     "attention_map",
+    "bag_of_words",
     "best_part",
     "between",
     "between_pairs",
@@ -234,6 +239,7 @@ __all__ = [
     "choose_rate",
     "classification",
     "command",
+    "continue_text",
     "corpus",
     "curves",
     "detection",
@@ -250,8 +256,11 @@ __all__ = [
     "flatten",
     "hyperparameters",
     "in_batches",
+    "known_fields",
     "label_of",
     "labeled",
+    "labeled_corpus",
+    "language_model",
     "larger_overlap",
     "load",
     "load_arrays",
@@ -302,6 +311,7 @@ __all__ = [
     "stages",
     "stages_of",
     "starting_weights",
+    "text_classification",
     "things_of",
     "to_json",
     "to_metadata",
@@ -310,7 +320,6 @@ __all__ = [
     "trained_tokenizer",
     "translate",
     "translation",
-    "translator_fields",
     "unpack",
     "views",
     "voting_views",
@@ -342,6 +351,7 @@ __getattr__ = on_first_use(
         "folder": "read_result run_folder write_json",
         "generation": "draw_curves draw_stages stages stages_of train_in_stages",
         "grids": "parse_grid",
+        "language": "SamplingOptions continue_text language_model",
         "judge": "Judge prepare_judge train_judge",
         "options": """
             NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
@@ -360,13 +370,14 @@ __getattr__ = on_first_use(
             region_threshold segmentation segmentation_scores
         """,
         "tables": "read_csv write_csv",
+        "text_classifier": "LabeledCorpus bag_of_words labeled_corpus text_classification",
         "texts": "Corpus corpus encoded labeled packed rows_for trained_tokenizer",
         "trained": "Trained fit write_members",
         "training": """
-            Start Training hyperparameters load make_optimizer make_training population_of warmup_cosine
+            Start Training hyperparameters known_fields load make_optimizer make_training population_of warmup_cosine
         """,
         "translator": """
-            SearchOptions SmoothingOptions Translator attention_map translate translation translator_fields
+            SearchOptions SmoothingOptions Translator attention_map translate translation
         """,
         "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
         "valid": """

@@ -36,18 +36,19 @@ class Corpus:
         return padded(self.tokenizer.encode(texts.columns[column]), self.lengths[column])
 
 
-def corpus(options: TextOptions) -> Corpus:
+def corpus(options: TextOptions, *, cut: bool = False) -> Corpus:
     """Reads the training and the validation split, and puts several texts into each row.
 
     Args:
       options: name the texts, the kind of tokens and the length of a row.
+      cut: same as in `packed`.
     Raises: InputError if there are no such texts, the tokenizer can't be trained, or no training text fits into a row.
     """
     texts = {split: load(options, split) for split in ("train", "validation")}
     tokenizer = trained_tokenizer(options, texts["train"])
     longest = {name: max(map(len, each)) for name, each in encoded(texts["train"], tokenizer).items()}
     lengths = {name: min(options.row_tokens, -(-5 * most // 4 // STEP) * STEP) for name, most in longest.items()}
-    sources = {split: packed(each, tokenizer, options.row_tokens) for split, each in texts.items()}
+    sources = {split: packed(each, tokenizer, options.row_tokens, cut=cut) for split, each in texts.items()}
     return Corpus(tokenizer, lengths, **sources)
 
 
@@ -62,27 +63,32 @@ def encoded(texts: Texts, tokenizer: Tokenizer) -> dict[str, list[np.ndarray]]:
     return {name: tokenizer.encode(column) for name, column in texts.columns.items()}
 
 
-def packed(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:
-    """A split with several texts to a row; what is longer than a row is left out, as a note says.
+def packed(texts: Texts, tokenizer: Tokenizer, length: int, *, cut: bool = False) -> data.Source:
+    """A split with several texts to a row.
 
     Args:
       texts: the split.
       tokenizer: makes tokens.
       length: length of a row, in tokens.
+      cut: cut what is longer into parts, each of which is read alone; else it is left out. A note says how many.
     Returns: a source of `data.text.pack`'s arrays.
-    Raises: InputError if all texts are longer than a row.
+    Raises: InputError if all texts are longer than a row and none is cut.
     """
-    tokens = encoded(texts, tokenizer)
+    tokens, notes = encoded(texts, tokenizer), texts.notes
     fits = np.all([[len(each) <= length for each in column] for column in tokens.values()], axis=0)
-    if not fits.any():
+    what = f"{int((~fits).sum()):,} of {len(fits):,} {texts.split} texts are longer than {length} tokens"
+    if cut:
+        kept = {
+            name: [each[i : i + length] for each in column for i in range(0, max(1, len(each)), length)]
+            for name, column in tokens.items()
+        }
+    elif not fits.any():
         raise InputError(f"All {texts.split} texts of {texts.name} are longer than a row of {length} tokens.")
-    kept = {name: [column[i] for i in np.flatnonzero(fits)] for name, column in tokens.items()}
-    notes = texts.notes
+    else:
+        kept = {name: [column[i] for i in np.flatnonzero(fits)] for name, column in tokens.items()}
     if not fits.all():
-        left = int((~fits).sum())
-        notes = (*notes, f"{left:,} of {len(fits):,} {texts.split} texts are longer than {length} tokens: left out.")
-    rows = pack(kept, dict.fromkeys(kept, length))
-    return _source(texts, rows, notes)
+        notes = (*notes, f"{what}: {'cut into parts, each read alone' if cut else 'left out'}.")
+    return _source(texts, pack(kept, dict.fromkeys(kept, length)), notes)
 
 
 def labeled(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:

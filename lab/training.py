@@ -106,6 +106,17 @@ def named_network(name: str, role: str, dtype: str, axis_name: str | None, **fie
     return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
 
 
+def known_fields(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a named network that options set, without those that are None or that the network does not have.
+
+    Args:
+      name: same as in `models.create`.
+      given: field -> value or None.
+    """
+    known = models.fields(models.create(name))
+    return {field: value for field, value in given.items() if value is not None and field in known}
+
+
 def population_of(
     population: SeedsOptions, grid: GridOptions = GridOptions(), layout: LayoutOptions = LayoutOptions()
 ) -> SeedsOptions | None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import models, tasks
+from .. import tasks
 from ..data.text import BEGIN, END, Tokenizer
 from ..models import sequences
 from .arrays import in_batches
@@ -159,9 +159,3 @@ def attention_map(
     before = np.concatenate([[BEGIN], theirs[:-1]])
     weights = model.apply(variables, jnp.asarray(ours[None]), jnp.asarray(before[None]), method="attend")
     return tokenizer.token_texts(ours), tokenizer.token_texts(theirs), np.asarray(weights[0], np.float32)
-
-
-def translator_fields(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a named network that options set, without those that are None or that the network does not have."""
-    known = models.fields(models.create(name))
-    return {field: value for field, value in given.items() if value is not None and field in known}

@@ -186,7 +186,7 @@ TABLE: dict[str, Entry] = {
         partial(Transformer, 8000, width=128, depth=2, num_heads=4, norm_first=True, dropout=0.1)
     ),
     "language_model_small": _language_model(LanguageModel),
-    "text_elman": _text_classifier(partial(TextClassifier, reader="elman")),
+    "text_rnn": _text_classifier(partial(TextClassifier, reader="elman")),
     "text_lstm": _text_classifier(partial(TextClassifier, reader="lstm")),
     "text_transformer": _text_classifier(partial(TextClassifier, depth=2)),
     "bert_base": _text_encoder(TextEncoder),

@@ -27,7 +27,8 @@ def load(name: str, split: str, *, wanted: str | None = None, data_dir: str | Pa
       name: one of the forms that `names()` lists.
       split: "train", "validation" or "test".
       wanted: what the examples must be: "pairs", of "source" and "target"; "labels", a "text" with its label; or
-        "text", of a set with labels too, which are left out. By default, what the set has.
+        "text", of a set with labels too, which are left out, or of pairs, whose sources and targets are texts then. By
+        default, what the set has.
       data_dir: folder of prepared sets; by default the one that tfds uses (TFDS_DATA_DIR, or ~/tensorflow_datasets).
         Other kinds do not use it.
     Raises:
@@ -52,6 +53,8 @@ def load(name: str, split: str, *, wanted: str | None = None, data_dir: str | Pa
         return texts
     if (wanted, texts.kind) == ("text", "labels"):
         return replace(texts, labels=(), classes=())
+    if (wanted, texts.kind) == ("text", "pairs"):
+        return replace(texts, columns={"text": (*texts.columns["source"], *texts.columns["target"])})
     raise InputError(f"{name} has {_SAID[texts.kind]}, but {_SAID[wanted]} are wanted.")
 
 
