@@ -204,7 +204,7 @@ BROKEN = {
     "a header alone": (b"source\ttarget\n", r"{file} has no examples: no line has a text in each of source, target"),
     "empty cells alone": (b"a\t\n\tb\n", r"{file} has no examples"),
     "too many columns": (b"a\tb\n\nc\td\te\n", r"{file}, line 3 has 3 columns, not 2 \(source, target\)"),
-    "too few columns": (b"a\tb\r\nc\r\n", r"{file}, line 2 has 1 columns, not 2 \(source, target\)"),
+    "too few columns": (b"a\tb\r\nc\r\n", r"{file}, line 2 has 1 column, not 2 \(source, target\)"),
     "other columns than the header": (
         b"id\tsource\ttarget\n1\ta\n",
         r"{file}, line 2 has 2 columns, not 3 as its header",
