@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,5 +242,5 @@ def _classes(tables: Mapping[str, _Table], files: Mapping[str, Path]) -> tuple[s
                     f"{shown(files[part])}, line {line} has the label {label!r}, which does not occur in {train}; "
                     f"its labels are {listed(sorted(names), like=label)}."
                 )
-    are_numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
+    are_numbers = all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if are_numbers else None))
