@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +57,11 @@ def load_table(name: str, path: Path, split: str, *, wanted: str | None = None, 
     contents, tables = {}, {}
     for part, file in files.items():
         read = _read(file)
-        contents[file.name] = read.digest
+        contents[_name(file)] = read.digest
         tables[part] = _table(file, read, wanted)
         notes += tables[part].notes
-    first = tables.get("train")
-    for part in [part for part in tables if first and part != "train"]:
+    first = tables["train"]
+    for part in [part for part in tables if part != "train"]:
         if (first.kind, tables[part].kind) == ("labels", "text"):
             notes.append(f"Not read, since it has no labels: {shown(files[part])}.")
             del tables[part]
@@ -68,7 +70,7 @@ def load_table(name: str, path: Path, split: str, *, wanted: str | None = None, 
                 f"{shown(files[part])} and {shown(files['train'])} differ in their columns: give all files a header "
                 "line with the same names, such as source and target, or text and label."
             )
-    classes = _classes(tables, files) if first and first.kind == "labels" else ()
+    classes = _classes(tables, files) if first.kind == "labels" else ()
     rows = {part: table.rows for part, table in tables.items()}
     return one_split(name, split, rows, classes=classes, contents=contents, notes=notes)
 
@@ -87,16 +89,16 @@ def load_lines(name: str, path: Path, split: str) -> Texts:
     files, notes = _files(path, ".txt", "test")
     read = {part: _read(file) for part, file in files.items()}
     rows = {part: Rows({"text": [line for _, line in each.lines]}) for part, each in read.items()}
-    contents = {file.name: read[part].digest for part, file in files.items()}
+    contents = {_name(file): read[part].digest for part, file in files.items()}
     return one_split(name, split, rows, contents=contents, notes=notes)
 
 
 def _files(path: Path, suffix: str, test: str) -> tuple[dict[str, Path], list[str]]:
     """(stored split -> its file, sentences about files that are not read)."""
-    if path.is_file():
+    if os.path.isfile(path):  # unlike pathlib's, it never raises
         return {"train": path}, []
-    if not path.is_dir():
-        if path.exists():
+    if not os.path.isdir(path):
+        if os.path.exists(path):
             raise InputError(f"{shown(path)} is no regular file.")
         raise MissingFile(f"There is no file or folder {shown(path)}.")
     try:
@@ -108,15 +110,20 @@ def _files(path: Path, suffix: str, test: str) -> tuple[dict[str, Path], list[st
     for each in found:
         part = split_of.get(each.stem.lower())
         if part in files:
-            raise InputError(f"{shown(path)} has two files of the {part} split: {files[part].name}, {each.name}.")
+            two = f"{_name(files[part])}, {_name(each)}"
+            raise InputError(f"{shown(path)} has two files of the {part} split: {two}.")
         if part:
             files[part] = each
         else:
-            left.append(shown(Path(each.name)))
+            left.append(_name(each))
     if "train" not in files:
-        have = listed([shown(Path(each.name)) for each in found]) or f"no {suffix} file"
+        have = listed(map(_name, found)) or f"no {suffix} file"
         raise MissingFile(f"{shown(path)} has no train{suffix}: it has {have}.")
     return files, [f"Not read, since not named like a split: {listed(left)}."] if left else []
+
+
+def _name(file: Path) -> str:
+    return shown(Path(file.name))
 
 
 class _Read(NamedTuple):
@@ -152,9 +159,8 @@ def _read(file: Path) -> _Read:
     kept = [(number, line) for number, line in lines if line.strip()]
     if not kept:
         raise InputError(f"{shown(file)} has no examples: it is {'blank' if content else 'empty'}.")
-    return _Read(
-        kept, len(lines) - len(kept), f"{len(content)} bytes, {hashlib.blake2b(content, digest_size=8).hexdigest()}"
-    )
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return _Read(kept, len(lines) - len(kept), f"{len(content)} bytes, {digest}")
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,8 @@ def _table(file: Path, read: _Read, wanted: str | None) -> _Table:
         cells = line.split("\t")
         if len(cells) != width:
             wants = "as its header" if header else f"({', '.join(KINDS[kind])})"
-            raise InputError(f"{shown(file)}, line {number} has {len(cells)} columns, not {width} {wants}.")
+            have = f"{len(cells)} column{'s' if len(cells) > 1 else ''}"
+            raise InputError(f"{shown(file)}, line {number} has {have}, not {width} {wants}.")
         chosen = [cells[i] for i in places]
         if all(cell.strip() for cell in chosen):
             kept.append(chosen)
@@ -208,14 +215,14 @@ def _header(file: Path, number: int, line: str, wanted: str | None) -> tuple[str
     if not any(names):
         return None
     # Published sets often keep the labels of the test split, so that a file of one may have texts alone.
-    kinds = {None: KINDS, "labels": ("labels", "text")}.get(wanted, (wanted,))
+    kinds = tuple(KINDS) if wanted is None else ("labels", "text") if wanted == "labels" else (wanted,)
     kind = next((kind for kind in kinds if set(KINDS[kind]) <= set(names)), None)
     if kind is None or any(names.count(column) > 1 for column in KINDS[kind]):
         known = [cell.strip() for cell, name in zip(line.split("\t"), names, strict=True) if name]
         wants = " or ".join(" and ".join(KINDS[kind]) for kind in ([wanted] if wanted else KINDS))
         raise InputError(
             f"{shown(file)}, line {number} looks like a header, with {listed(known)}; a header has {wants}, each once. "
-            "If it is an example, put a header above it."
+            "If it is an example, put a header line above it."
         )
     return kind, names
 
@@ -235,5 +242,5 @@ def _classes(tables: Mapping[str, _Table], files: Mapping[str, Path]) -> tuple[s
                     f"{shown(files[part])}, line {line} has the label {label!r}, which does not occur in {train}; "
                     f"its labels are {listed(sorted(names), like=label)}."
                 )
-    are_numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
+    are_numbers = all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if are_numbers else None))

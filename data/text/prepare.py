@@ -38,7 +38,7 @@ class Published(NamedTuple):
     """One line that describes the set."""
     source: str
     """Which files it is made from, and where they are published."""
-    read: Callable[[Path], tuple[dict[str, Sequence[tuple[str, str]]], list[str]]]
+    read: Callable[[Path], tuple[dict[str, list[tuple[str, str]]], list[str]]]
     """Folder of the files -> (name of each table -> its rows, header first; notes)."""
 
 
@@ -110,7 +110,7 @@ def _data_dir(data_dir: str | Path | None) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def _multi30k(archives: Path) -> tuple[dict[str, Sequence[tuple[str, str]]], list[str]]:
+def _multi30k(archives: Path) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
     more = {
         table: row
         for table, row in MULTI30K_MORE.items()
@@ -125,7 +125,7 @@ def _multi30k(archives: Path) -> tuple[dict[str, Sequence[tuple[str, str]]], lis
     return tables, []
 
 
-def _sentiment(archives: Path) -> tuple[dict[str, Sequence[tuple[str, str]]], list[str]]:
+def _sentiment(archives: Path) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
     """Snippets whose mean rating has a clear sign, split by a hash of their text.
 
     Each snippet is a text of its own: neighbors share names of films or people no more often than others do, so there

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
 from ...errors import InputError
 from ..sources import assign_names
 from .texts import SPLITS, Texts
@@ -66,7 +64,7 @@ def one_split(
     )
 
 
-def _assign(name: str, split: str, stored: Mapping[str, Rows]) -> tuple[str, np.ndarray]:
+def _assign(name: str, split: str, stored: Mapping[str, Rows]) -> tuple[str, list[int]]:
     """The stored split that a split is, or is carved from, and the indices of its examples."""
     distinct = {
         part: list(dict(zip(rows.keys, rows.labels or [""] * len(rows.keys), strict=True)).items())
@@ -77,7 +75,7 @@ def _assign(name: str, split: str, stored: Mapping[str, Rows]) -> tuple[str, np.
     except InputError as error:
         raise InputError(f"{name} can't be split. {error}") from error
     texts = {distinct[which][i][0] for i in chosen}
-    return which, np.flatnonzero([key in texts for key in stored[which].keys])
+    return which, [i for i, key in enumerate(stored[which].keys) if key in texts]
 
 
 def _shared(stored: Mapping[str, Rows]) -> list[str]:

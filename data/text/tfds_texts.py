@@ -66,8 +66,8 @@ def _columns(asked: str, features: Any, direction: str | None) -> tuple[dict[str
         raise InputError(
             f"{asked} is no set of texts, which have text or sentence (Text) or are Translation: it has {have}."
         )
-    label = features.get("label")
-    return {"text": text}, tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
+    is_labeled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+    return {"text": text}, tuple(features["label"].names) if is_labeled else ()
 
 
 def _rows(examples: Any, columns: Mapping[str, str], classes: tuple[str, ...]) -> tuple[Rows, int]:

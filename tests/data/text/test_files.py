@@ -125,6 +125,17 @@ def test_any_table_is_read_back_or_refused_in_one_message(tmp_path_factory, tabl
             text.load(f"tsv:{folder}", "train")
 
 
+@given(st.binary(), st.sampled_from([None, "pairs", "labels", "text"]), st.sampled_from(["tsv", "text"]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, content, wanted, kind):
+    file = tmp_path_factory.mktemp("any") / "file"
+    file.write_bytes(content)
+    try:
+        said = text.load(f"{kind}:{file}", "train", wanted=wanted).columns
+    except InputError as error:
+        said = str(error).splitlines()
+    assert said
+
+
 def test_a_header_names_the_columns_in_any_order_and_others_are_left_out(write):
     lines = "id\tLabel\tSentence\n" + "".join(f"{i}\t{'bad' if i % 2 else 'good'}\ttext {i}\n" for i in range(60))
     texts = text.load(f"tsv:{write({'a.tsv': lines}) / 'a.tsv'}", "train")
@@ -204,7 +215,7 @@ BROKEN = {
     "a header alone": (b"source\ttarget\n", r"{file} has no examples: no line has a text in each of source, target"),
     "empty cells alone": (b"a\t\n\tb\n", r"{file} has no examples"),
     "too many columns": (b"a\tb\n\nc\td\te\n", r"{file}, line 3 has 3 columns, not 2 \(source, target\)"),
-    "too few columns": (b"a\tb\r\nc\r\n", r"{file}, line 2 has 1 columns, not 2 \(source, target\)"),
+    "too few columns": (b"a\tb\r\nc\r\n", r"{file}, line 2 has 1 column, not 2 \(source, target\)"),
     "other columns than the header": (
         b"id\tsource\ttarget\n1\ta\n",
         r"{file}, line 2 has 2 columns, not 3 as its header",
