@@ -13,11 +13,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from .. import data, lab, metrics, plots
+from .. import data, lab, metrics, models, plots
 
 GROUPS = 6  # of test sentences of similar length, in the figure
 THIRDS = 3  # short, medium and long sentences, in result.json
@@ -40,6 +40,9 @@ class NetworkOptions:
     """Number of layers, or of blocks, of the encoder and of the decoder; by default each network's own."""
     dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
     """Dropout rate; by default each network's own."""
+    attention: Literal["additive", "dot"] | None = None
+    """Attention of recurrent networks that have one: additive (Bahdanau et al. 2015) or dot (Luong et al. 2015); by
+    default each network's own."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Config:
     grid: lab.GridOptions = lab.GridOptions()
 
 
-DEMO = lab.override(Config(), width=128)
+DEMO = lab.override(Config(), width=128, attention="dot")
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", width=16, epochs=1, batch_size=64, beam=1),
     "demo": DEMO,
@@ -100,7 +103,9 @@ def main(config: Config) -> lab.Result:
 
 def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test: data.text.Texts) -> None:
     """Trains one network, or a population of it, and writes what it makes of the test sentences."""
-    options = {"width": config.network.width, "depth": config.network.depth, "dropout": config.network.dropout}
+    options: dict[str, Any] = {name: getattr(config.network, name) for name in ("width", "depth", "dropout")}
+    if getattr(models.create(name), "attention", "none") != "none":
+        options["attention"] = config.network.attention
     translator = lab.translation(
         corpus,
         model=name,

@@ -90,7 +90,7 @@ class TextOptions:
 
     data: str = "dates_en_cs"
     """Set of texts: dates_en_cs (embedded), multi30k_en_cs or sentiment (etude prepare makes them), tfds:<name>,
-    tsv:<path> for a table of one's own or text:<path> for plain text."""
+    tsv:<path> for a table of one's own, or text:<path> and paragraphs:<path> for plain text."""
     data_dir: Path | None = None
     """Folder of prepared sets; by default the one that TensorFlow Datasets uses."""
     tokenizer: Annotated[str, Choice("tokenizer", sources.text.KINDS)] = "subwords"

@@ -119,6 +119,10 @@ def _text(asked: _Asked) -> Texts:
     return files.load_lines(asked.name, _path(asked), asked.split)
 
 
+def _paragraphs(asked: _Asked) -> Texts:
+    return files.load_lines(asked.name, _path(asked), asked.split, paragraphs=True)
+
+
 def _tfds(asked: _Asked) -> Texts:
     from . import tfds_texts
 
@@ -150,6 +154,12 @@ _KINDS = {
         _tsv,
     ),
     "text": _Kind("text:<path>", "a text on each line: a file, or a folder with train.txt", (":",), _text),
+    "paragraphs": _Kind(
+        "paragraphs:<path>",
+        "texts with blank lines between them: a file, or a folder with train.txt",
+        (":",),
+        _paragraphs,
+    ),
     "tfds": _Kind(
         "tfds:<name>[/config][:version][#source-target]",
         "a prepared set of TensorFlow Datasets, such as tfds:imdb_reviews or tfds:wmt16_translate/cs-en#cs-en; etude "

@@ -75,22 +75,36 @@ def load_table(name: str, path: Path, split: str, *, wanted: str | None = None, 
     return one_split(name, split, rows, classes=classes, contents=contents, notes=notes)
 
 
-def load_lines(name: str, path: Path, split: str) -> Texts:
-    """One split of plain text: each line that is not blank is an example.
+def load_lines(name: str, path: Path, split: str, *, paragraphs: bool = False) -> Texts:
+    """One split of plain text: each line that is not blank is an example, or each paragraph.
 
     Args:
       name: what the user calls the set.
       path: a file, or a folder with train.txt and perhaps validation.txt (val.txt, dev.txt) and test.txt.
       split: "train", "validation" or "test".
+      paragraphs: lines without a blank one between them are one example.
     Raises:
       MissingFile: there is no such file or folder.
       InputError: a file is no text, or has no line that is not blank.
     """
     files, notes = _files(path, ".txt", "test")
     read = {part: _read(file) for part, file in files.items()}
-    rows = {part: Rows({"text": [line for _, line in each.lines]}) for part, each in read.items()}
+    texts = {part: _paragraphs(each) if paragraphs else [line for _, line in each.lines] for part, each in read.items()}
+    rows = {part: Rows({"text": each}) for part, each in texts.items()}
     contents = {_name(file): read[part].digest for part, file in files.items()}
     return one_split(name, split, rows, contents=contents, notes=notes)
+
+
+def _paragraphs(read: _Read) -> list[str]:
+    """Lines that follow each other, with their ends between them."""
+    found, last = [], -1
+    for number, line in read.lines:
+        if number == last + 1:
+            found[-1].append(line)
+        else:
+            found.append([line])
+        last = number
+    return ["\n".join(lines) for lines in found]
 
 
 def _files(path: Path, suffix: str, test: str) -> tuple[dict[str, Path], list[str]]:

@@ -313,3 +313,11 @@ def test_a_name_in_no_encoding_can_be_said(tmp_path):
     with pytest.raises(InputError, match=r"\\xff\.tsv, line 1 has a NUL") as error:
         text.load(f"tsv:{os.fsdecode(path)}", "train")
     str(error.value).encode()
+
+
+def test_lines_without_a_blank_one_between_them_are_a_paragraph(tmp_path):
+    blocks = [f"first {i}\nsecond {i}\tof it" for i in range(40)]
+    (tmp_path / "book.txt").write_text("\n\n\n".join(blocks) + "\n")
+    found = [text.load(f"paragraphs:{tmp_path / 'book.txt'}", split).columns["text"] for split in text.SPLITS]
+    assert sorted(each for split in found for each in split) == sorted(blocks)
+    assert all(found)
