@@ -67,6 +67,17 @@ DEMO = lab.override(Config(), width=128)
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", width=16, depth=1, epochs=1, batch_size=64),
     "demo": DEMO,
+    "paper": lab.override(
+        Config(),
+        preset="paper",
+        data="tfds:imdb_reviews",
+        vocab_size=16_000,
+        row_tokens=512,
+        width=768,
+        depth=12,
+        batch_size=64,
+        epochs=20,
+    ),
 }
 SAMPLES = 5  # texts that the trained network writes into the notes
 

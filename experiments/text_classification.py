@@ -66,6 +66,7 @@ DEMO = Config()
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", width=16, epochs=1),
     "demo": DEMO,
+    "paper": lab.override(DEMO, preset="paper", data="tfds:imdb_reviews", row_tokens=512, width=256, epochs=10),
 }
 
 

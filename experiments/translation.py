@@ -75,6 +75,15 @@ DEMO = lab.override(Config(), width=128, attention="dot")
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", width=16, epochs=1, batch_size=64, beam=1),
     "demo": DEMO,
+    "paper": lab.override(
+        Config(),
+        preset="paper",
+        data="tfds:wmt16_translate/cs-en",
+        networks=("rnn_translator", "attention_translator", "transformer_base"),
+        vocab_size=37_000,
+        batch_size=256,
+        epochs=10,
+    ),
     "multi30k": lab.override(DEMO, preset="multi30k", data="multi30k_en_cs", vocab_size=6000, width=192, epochs=12),
 }
 

@@ -11,12 +11,17 @@ MODULES = {name: importlib.import_module(f"etude.experiments.{name}") for name i
 EXPERIMENTS = [name for name, module in MODULES.items() if hasattr(module, "PRESETS")]
 RATES = ("learning_rate", "population.learning_rate", "lowest")  # options that hold a learning rate
 OF_SCENES = {"segmentation", "detection", "instance_segmentation", "panoptic"}  # they need annotated images
+OF_TEXTS = {"translation": "few_pairs", "text_classification": "few_labels", "language_model": "few_labels"}
 # What makes a smoke run shorter still, so that every experiment can be run whenever the tests are.
-SHORT = {
-    "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
-    "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
-    "depth": ["--epochs", "1"],
-} | {name: ["--batch-size", "8"] for name in OF_SCENES}
+SHORT = (
+    {
+        "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
+        "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
+        "depth": ["--epochs", "1"],
+    }
+    | {name: ["--tokenizer", "characters", "--row-tokens", "48", "--batch-size", "8"] for name in OF_TEXTS}
+    | {name: ["--batch-size", "8"] for name in OF_SCENES}
+)
 WITHOUT_RATE = {"convergence_rate", "gradient_descent"}  # they compute theirs from the curvature
 
 
@@ -41,7 +46,7 @@ def check_run(name, folder, capsys, options=()):
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "resnet"])  # which test_cli.py runs
 def test_a_short_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name, tmp_path, capsys, request):
     known, options = {option.name for option in lab.options_of(MODULES[name].Config)}, SHORT.get(name, [])
-    few = request.getfixturevalue("few_scenes" if name in OF_SCENES else "few_digits")
+    few = request.getfixturevalue(OF_TEXTS.get(name, "few_scenes" if name in OF_SCENES else "few_digits"))
     options = options + (["--data", few] if "data" in known else [])
     options += ["--population.mode", "map"] if "population.mode" in known else []
     check_run(name, tmp_path / "run", capsys, options)
@@ -67,7 +72,7 @@ def test_a_smoke_run_ends_with_numbers_and_figures_that_can_be_drawn_again(name,
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
     presets = MODULES[name].PRESETS
-    assert set(presets) - {"fashion_mnist", "bccd", "isbi"} == {"smoke", "demo", "paper"}
+    assert set(presets) - {"fashion_mnist", "bccd", "isbi", "multi30k"} == {"smoke", "demo", "paper"}
     assert all(config.run.preset == preset for preset, config in presets.items())
 
 

@@ -84,6 +84,27 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.slow  # three starts of a process for each
+@pytest.mark.parametrize(
+    ("name", "few"),
+    [("translation", "few_pairs"), ("text_classification", "few_labels"), ("language_model", "few_labels")],
+)
+def test_a_run_on_texts_that_is_killed_ends_with_the_same_result(name, few, tmp_path, request):
+    def run(folder, *more):
+        options = ["--preset", "smoke", "--data", request.getfixturevalue(few), "--epochs", "3", "--batch-size", "8"]
+        options += ["--tokenizer", "characters", "--row-tokens", "48", "--checkpoint-every", "2"]
+        command = [sys.executable, "-c", KILLED, name, *options, "--out", str(tmp_path / folder), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("killed", "--kill").returncode == -9
+    again = run("killed")
+    assert again.returncode == 0, again.stderr
+    assert "Resuming after step" in again.stdout
+    assert run("whole").returncode == 0
+    killed, whole = ((tmp_path / folder / "result.json").read_text() for folder in ("killed", "whole"))
+    assert killed == whole
+
+
+@pytest.mark.slow  # three starts of a process for each
 @pytest.mark.parametrize("name", ["segmentation", "detection", "instance_segmentation", "panoptic"])
 def test_a_run_on_scenes_that_is_killed_ends_with_the_same_result(name, tmp_path, few_scenes):
     def run(folder, *more):

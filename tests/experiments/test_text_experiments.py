@@ -4,7 +4,6 @@ import importlib
 import json
 import math
 
-import numpy as np
 import pytest
 from etude import lab
 from etude.lab import cli
@@ -19,21 +18,11 @@ def use(command, *values, **options):
 
 
 @pytest.fixture(scope="module")
-def labels(tmp_path_factory):
-    """A table of texts whose label is whether they have an "x"."""
-    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("labels") / "labels.tsv"
-    texts = dict.fromkeys("".join(rng.choice(list("abcdx"), 4)) for _ in range(2000))
-    lines = [f"{text}\t{'yes' if 'x' in text else 'no'}" for text in texts]
-    path.write_text("\n".join(["text\tlabel", *lines]), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def classifiers(labels, tmp_path_factory):
+def classifiers(few_labels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "classifiers"
     options = [
         "--data",
-        f"tsv:{labels}",
+        few_labels,
         *TOKENS,
         "--population.seeds",
         "2",
@@ -47,9 +36,9 @@ def classifiers(labels, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def writer(labels, tmp_path_factory):
+def writer(few_labels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "writer"
-    options = ["--data", f"tsv:{labels}", *TOKENS, "--depth", "1", "--batch-size", "8", "--out", str(folder)]
+    options = ["--data", few_labels, *TOKENS, "--depth", "1", "--batch-size", "8", "--out", str(folder)]
     assert cli.main(["language_model", *options]) == 0
     return folder
 
@@ -78,7 +67,7 @@ def test_texts_longer_than_the_network_reads_and_empty_ones_are_named(classifier
     assert "Text 2 is empty" in " ".join(capsys.readouterr().err.split())
 
 
-def test_perplexity_and_bits_per_byte_are_those_of_the_loss(writer, labels):
+def test_perplexity_and_bits_per_byte_are_those_of_the_loss(writer):
     metrics = json.loads((writer / "result.json").read_text())["metrics"]
     assert math.isclose(metrics["test_perplexity"], math.exp(metrics["test_loss"]), rel_tol=1e-6)
     # Of letters, a token is a byte, and so is a text's end.

@@ -8,27 +8,15 @@ import pytest
 from etude import lab
 from etude.lab import cli
 
-WORDS = {"one": "jedna", "two": "dvě", "cat": "kočka", "dog": "pes", "red": "červená", "and": "a"}
 SHORT = ["--tokenizer", "characters", "--row-tokens", "48", "--width", "16", "--epochs", "2", "--beam", "2"]
 SHORT += ["--batch-size", "4"]
 ODD = ["", "   ", "VS3 is great!", "😀 שלום مرحبا", "a\x00b\x07", "žluťoučký kůň", "\ud800"]
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """A table of pairs, word for word."""
-    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pairs")
-    sentences = [rng.choice(list(WORDS), rng.integers(1, 6)) for _ in range(400)]
-    lines = [f"{' '.join(each)}\t{' '.join(WORDS[word] for word in each)}" for each in sentences]
-    path = folder / "pairs.tsv"
-    path.write_text("\n".join(dict.fromkeys(lines)), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(pairs, tmp_path_factory):
+def run(few_pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "demo"
-    options = ["--data", f"tsv:{pairs}", "--tokenizer", "characters", "--row-tokens", "48", "--width", "16"]
+    options = ["--data", few_pairs, "--tokenizer", "characters", "--row-tokens", "48", "--width", "16"]
     assert (
         cli.main(["translation", *options, "--epochs", "2", "--beam", "2", "--batch-size", "4", "--out", str(folder)])
         == 0
@@ -75,8 +63,8 @@ def test_a_tokenizer_that_does_not_fit_the_weights_is_refused(run, tmp_path):
             lab.load_network(tmp_path, "translator")
 
 
-def test_numbers_of_one_seed_in_a_population_are_those_of_its_own_run(pairs, run, tmp_path):
-    options = ["--data", f"tsv:{pairs}", "--tokenizer", "characters", "--row-tokens", "48", "--width", "16"]
+def test_numbers_of_one_seed_in_a_population_are_those_of_its_own_run(few_pairs, run, tmp_path):
+    options = ["--data", few_pairs, "--tokenizer", "characters", "--row-tokens", "48", "--width", "16"]
     options += ["--epochs", "2", "--beam", "2", "--batch-size", "4", "--networks", "attention_translator"]
     assert cli.main(["translation", *options, "--population.seeds", "2", "--out", str(tmp_path / "both")]) == 0
     both, alone = (
