@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .functions import approximation, paths
     from .generation import image_grid, latent_map, loss_curves
     from .rates import gallery, grid_search, range_test, range_tests, schedule
+    from .sequences import lookup
     from .style import Figure, save
     from .training import compared_curves, convergence, learning_curves
 
@@ -35,6 +36,7 @@ __all__ = [
     "image_grid",
     "latent_map",
     "learning_curves",
+    "lookup",
     "loss_curves",
     "objects_in",
     "paths",
@@ -58,6 +60,7 @@ __getattr__ = on_first_use(
         "functions": "approximation paths",
         "generation": "image_grid latent_map loss_curves",
         "rates": "gallery grid_search range_test range_tests schedule",
+        "sequences": "lookup",
         "style": "Figure save",
         "training": "compared_curves convergence learning_curves",
     },
