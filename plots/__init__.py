@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .functions import approximation, paths
     from .generation import image_grid, latent_map, loss_curves
     from .rates import gallery, grid_search, range_test, range_tests, schedule
-    from .sequences import lookup
+    from .sequences import gradient_decay, lookup, remembered
     from .style import Figure, save
     from .training import compared_curves, convergence, learning_curves
 
@@ -32,6 +32,7 @@ __all__ = [
     "detections",
     "gallery",
     "gaps",
+    "gradient_decay",
     "grid_search",
     "image_grid",
     "latent_map",
@@ -44,6 +45,7 @@ __all__ = [
     "race",
     "range_test",
     "range_tests",
+    "remembered",
     "save",
     "schedule",
     "segmentations",
@@ -60,7 +62,7 @@ __getattr__ = on_first_use(
         "functions": "approximation paths",
         "generation": "image_grid latent_map loss_curves",
         "rates": "gallery grid_search range_test range_tests schedule",
-        "sequences": "lookup",
+        "sequences": "gradient_decay lookup remembered",
         "style": "Figure save",
         "training": "compared_curves convergence learning_curves",
     },
