@@ -61,14 +61,14 @@ class Config:
     """Initial bias of the gate by which an LSTM or a GRU keeps its state; 1 keeps about three quarters, 0 half."""
     examples: Annotated[int, lab.COUNT] = 16_384
     """Number of sequences to train on; validation and test have 1,024 each."""
-    batch: lab.BatchOptions = lab.BatchOptions()
+    batch: lab.BatchOptions = lab.BatchOptions(32)
     optimizer: lab.OptimizerOptions = lab.OptimizerOptions("adam")
     update: lab.UpdateOptions = lab.UpdateOptions(weight_decay=0.0, clip_norm=1.0)
     rate: lab.RangeTestOptions = lab.RangeTestOptions()
     shape: lab.ShapeOptions = lab.ShapeOptions()
     schedule: lab.ScheduleOptions = lab.ScheduleOptions()
     training: lab.TrainingOptions = lab.TrainingOptions(2)
-    population: lab.SeedsOptions = lab.SeedsOptions(seeds=3)
+    population: lab.SeedsOptions = lab.SeedsOptions(seeds=3, mode="vmap")  # of small states that are batched
     grid: lab.GridOptions = lab.GridOptions("3e-3,1e-2")
 
     @property
@@ -82,7 +82,7 @@ PRESETS = {
     "smoke": lab.override(
         DEMO,
         preset="smoke",
-        networks=("rnn", "lstm"),
+        networks=("rnn",),
         distances=(5,),
         examples=256,
         epochs=1,

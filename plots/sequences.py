@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from .style import GRAY, at, figure, legend, line, logarithmic, of_seeds, whole
+
+SEED: Any = {"markersize": 5, "markerfacecolor": "none", "markeredgewidth": 0.8}  # a point beside those of means
 
 
 def lookup(
@@ -56,7 +59,7 @@ def gradient_decay(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
       panels: Title -> network -> norms [seed, distance], from distance 0 on; bands go from lowest to highest.
     """
     with figure(3.2 * len(panels) + 1.6, 3.0) as fig:
-        row = fig.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        row = fig.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, networks) in zip(row, panels.items(), strict=True):
             for i, (network, norms) in enumerate(networks.items()):
                 distances, shown = np.arange(norms.shape[1]), np.where(norms > 0, norms, np.nan)
@@ -65,8 +68,8 @@ def gradient_decay(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
                 axes.fill_between(distances, shown.min(0), shown.max(0), color=style["color"], alpha=0.2, linewidth=0)
             axes.set(xlabel="distance (positions)", title=title)
             whole(axes.xaxis)
+            logarithmic(axes.yaxis)
         row[0].set_ylabel("norm of the gradient of the last loss")
-        logarithmic(row[0].yaxis)
         seeds = len(next(iter(next(iter(panels.values())).values())))
         legend(fig, *row, title=of_seeds(seeds, "geometric mean\nand range"))
     return fig
@@ -76,18 +79,20 @@ def remembered(accuracies: Mapping[str, Mapping[int, np.ndarray]], chance: float
     """Accuracies against the distance over which a symbol had to be remembered, with the line of a guess.
 
     Args:
-      accuracies: Network -> distance -> test accuracies [seed].
+      accuracies: Network -> distance -> test accuracies [seed], the same distances for each.
       chance: Accuracy of a guess.
     """
-    with figure(5.6, 3.0) as fig:
+    with figure(5.8, 3.0) as fig:
         axes = fig.add_subplot(xlabel="distance (positions)", ylabel="test accuracy (%)", ylim=(0, 104))
         for i, (network, of_distance) in enumerate(accuracies.items()):
             distances, values = np.array(list(of_distance)), 100 * np.stack(list(of_distance.values()))
-            style = line(i, len(distances))
-            axes.plot(distances, values.mean(1), label=network, **style)
-            axes.fill_between(distances, values.min(1), values.max(1), color=style["color"], alpha=0.2, linewidth=0)
+            # Side by side, so that no network hides another.
+            places, style = distances * 1.07 ** (i - (len(accuracies) - 1) / 2), line(i, len(distances))
+            axes.plot(places, values.mean(1), label=network, **style)
+            axes.plot(places, values, style["marker"], color=style["color"], **SEED)
+        axes.plot([], [], "o", color=GRAY, **SEED, label="a seed")
         axes.axhline(100 * chance, color=GRAY, linewidth=0.9, label="a guess")
         logarithmic(axes.xaxis)
         at(axes.xaxis, distances)
-        legend(fig, axes, title=of_seeds(values.shape[1], "mean and range"))
+        legend(fig, axes, title=of_seeds(values.shape[1], "mean"))
     return fig

@@ -268,6 +268,8 @@ def test_norms_of_gradients_have_a_panel_each_and_a_norm_of_0_has_no_place():
 def test_accuracies_by_distance_have_the_line_of_a_guess():
     accuracies = {"rnn": {2: np.array([1.0, 0.8]), 40: np.array([0.2, 0.3])}}
     axes = plots.remembered(accuracies, 0.125).axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), [90, 25])
-    assert list(axes.lines[1].get_ydata()) == [12.5, 12.5]
+    mean, *seeds, _, guess = axes.lines
+    np.testing.assert_allclose(mean.get_ydata(), [90, 25])
+    np.testing.assert_allclose([seed.get_ydata() for seed in seeds], [[100, 20], [80, 30]])
+    assert list(guess.get_ydata()) == [12.5, 12.5]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "40"]
