@@ -235,7 +235,7 @@ def gradient_norms(model: FirstSymbol, variables: Any, tokens: np.ndarray) -> np
     def of_seed(variables):
         def loss(embedded):
             logits: Any = model.apply(variables, embedded, method="answer")
-            return losses.cross_entropy(logits, tokens[:, 0]).sum()  # each sequence has a gradient of its own
+            return losses.cross_entropy(logits, jnp.asarray(tokens[:, 0])).sum()  # a sum: each has its own gradient
 
         gradient = jax.grad(loss)(variables["params"]["embed"]["embedding"][tokens])
         # Float32 has no square of a norm that is nearly lost.

@@ -82,10 +82,12 @@ def remembered(accuracies: Mapping[str, Mapping[int, np.ndarray]], chance: float
       accuracies: Network -> distance -> test accuracies [seed], the same distances for each.
       chance: Accuracy of a guess.
     """
+    first = next(iter(accuracies.values()))
+    distances, seeds = np.array(list(first)), len(next(iter(first.values())))
     with figure(5.8, 3.0) as fig:
         axes = fig.add_subplot(xlabel="distance (positions)", ylabel="test accuracy (%)", ylim=(0, 104))
         for i, (network, of_distance) in enumerate(accuracies.items()):
-            distances, values = np.array(list(of_distance)), 100 * np.stack(list(of_distance.values()))
+            values = 100 * np.stack(list(of_distance.values()))
             # Side by side, so that no network hides another.
             places, style = distances * 1.07 ** (i - (len(accuracies) - 1) / 2), line(i, len(distances))
             axes.plot(places, values.mean(1), label=network, **style)
@@ -94,5 +96,5 @@ def remembered(accuracies: Mapping[str, Mapping[int, np.ndarray]], chance: float
         axes.axhline(100 * chance, color=GRAY, linewidth=0.9, label="a guess")
         logarithmic(axes.xaxis)
         at(axes.xaxis, distances)
-        legend(fig, axes, title=of_seeds(values.shape[1], "mean"))
+        legend(fig, axes, title=of_seeds(seeds, "mean"))
     return fig
