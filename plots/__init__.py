@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .functions import approximation, paths
     from .generation import image_grid, latent_map, loss_curves
     from .rates import gallery, grid_search, range_test, range_tests, schedule
+    from .sequences import gradient_decay, lookup, remembered
     from .style import Figure, save
     from .training import compared_curves, convergence, learning_curves
     from .translation import attention_maps, quality_by_length
@@ -33,10 +34,12 @@ __all__ = [
     "detections",
     "gallery",
     "gaps",
+    "gradient_decay",
     "grid_search",
     "image_grid",
     "latent_map",
     "learning_curves",
+    "lookup",
     "loss_curves",
     "objects_in",
     "paths",
@@ -45,6 +48,7 @@ __all__ = [
     "race",
     "range_test",
     "range_tests",
+    "remembered",
     "save",
     "schedule",
     "segmentations",
@@ -61,6 +65,7 @@ __getattr__ = on_first_use(
         "functions": "approximation paths",
         "generation": "image_grid latent_map loss_curves",
         "rates": "gallery grid_search range_test range_tests schedule",
+        "sequences": "gradient_decay lookup remembered",
         "style": "Figure save",
         "training": "compared_curves convergence learning_curves",
         "translation": "attention_maps quality_by_length",

@@ -30,6 +30,8 @@ class Cell(NamedTuple):
     """What x and h add is so many times as wide as the state."""
     states: int
     """Number of states."""
+    keep: int | None
+    """Number of the gate by which a state is kept where it is 1; None for a cell without one."""
     step: Callable[[State, jax.Array, jax.Array, Callable], State]
     """(states before, what x adds [batch, gates · features], what h adds, activation) -> states after."""
 
@@ -64,7 +66,7 @@ def lstm_step(state: State, from_input: jax.Array, from_hidden: jax.Array, activ
     return nn.sigmoid(show) * activation(memory), memory
 
 
-CELLS = {"elman": Cell(1, 1, elman_step), "gru": Cell(3, 1, gru_step), "lstm": Cell(4, 2, lstm_step)}
+CELLS = {"elman": Cell(1, 1, None, elman_step), "gru": Cell(3, 1, 1, gru_step), "lstm": Cell(4, 2, 1, lstm_step)}
 
 
 class Recurrent(nn.Module):
@@ -79,6 +81,8 @@ class Recurrent(nn.Module):
       bidirectional: a second network in each layer reads the sequence from its end.
       activation: σ of the states, a name of `layers.ACTIVATIONS`.
       use_bias: add biases. The slide has none.
+      forget_bias: initial bias of the gate that keeps the state: the forget gate of an LSTM, the update gate of a GRU.
+        0 keeps half of it at first, 1 about three quarters, as Jozefowicz et al. 2015 recommend for an LSTM.
       dropout: dropout rate between layers, drawn from the stream "dropout"; may be traced.
       dtype: data type of the computation.
       param_dtype: data type of the parameters.
@@ -90,6 +94,7 @@ class Recurrent(nn.Module):
     bidirectional: bool = False
     activation: str = "tanh"
     use_bias: bool = True
+    forget_bias: float = 0.0
     dropout: float | jax.Array = 0.0
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
@@ -151,6 +156,7 @@ class Recurrent(nn.Module):
                     self.cell,
                     self.activation,
                     self.use_bias,
+                    self.forget_bias,
                     **precision(self),
                     name=f"layer{layer}{'_reverse' if direction else ''}",
                 )
@@ -164,6 +170,8 @@ class Recurrent(nn.Module):
         if self.cell not in CELLS:
             raise unknown_name("cell", self.cell, CELLS)
         get_activation(self.activation)
+        if self.forget_bias and (CELLS[self.cell].keep is None or not self.use_bias):
+            raise InputError(f"forget_bias is {self.forget_bias}; only an LSTM or a GRU with biases has it.")
         if x.ndim != 3:
             raise InputError(f"Sequences must be [batch, length, width]; they were given as {x.shape}.")
         if lengths is not None and (lengths.shape != x.shape[:1] or not jnp.issubdtype(lengths.dtype, jnp.integer)):
@@ -184,6 +192,7 @@ class Direction(nn.Module):
     cell: str
     activation: str
     use_bias: bool
+    forget_bias: float
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -201,12 +210,12 @@ class Direction(nn.Module):
         by_gate = _orthogonal_gates(cell.gates)
         input_kernel = self._param("input_kernel", nn.initializers.glorot_uniform(), (x.shape[-1], width))
         hidden_kernel = self._param("hidden_kernel", by_gate, (self.features, width))
-        zeros = nn.initializers.zeros
+        bias = _bias_of_gate(cell.keep, self.features, self.forget_bias)
         from_input = jnp.einsum("blw,wg->lbg", x, input_kernel)
         hidden_bias = jnp.zeros((), self.dtype)
         if self.use_bias:
-            from_input = from_input + self._param("input_bias", zeros, (width,))
-            hidden_bias = self._param("hidden_bias", zeros, (width,))
+            from_input = from_input + self._param("input_bias", bias, (width,))
+            hidden_bias = self._param("hidden_bias", nn.initializers.zeros, (width,))
 
         def step(state, position):
             added, here, again = position
@@ -242,5 +251,16 @@ def _orthogonal_gates(gates: int) -> Callable:
     def init(key, shape, dtype):
         one = nn.initializers.orthogonal()
         return jnp.concatenate([one(each, (shape[0], shape[0]), dtype) for each in jax.random.split(key, gates)], 1)
+
+    return init
+
+
+def _bias_of_gate(gate: int | None, features: int, value: float) -> Callable:
+    """Initializer of [gates · features]: a value for one gate, 0 for the others."""
+
+    def init(key, shape, dtype):
+        del key
+        own = jnp.arange(shape[0]) // features == (-1 if gate is None else gate)
+        return jnp.where(own, value, 0).astype(dtype)
 
     return init

@@ -13,16 +13,14 @@ RATES = ("learning_rate", "population.learning_rate", "lowest")  # options that 
 OF_SCENES = {"segmentation", "detection", "instance_segmentation", "panoptic"}  # they need annotated images
 OF_TEXTS = {"translation": "few_pairs", "text_classification": "few_labels", "language_model": "few_labels"}
 # What makes a smoke run shorter still, so that every experiment can be run whenever the tests are.
-SHORT = (
-    {
-        "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
-        "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
-        "depth": ["--epochs", "1"],
-    }
-    | {name: ["--tokenizer", "characters", "--row-tokens", "48", "--batch-size", "8"] for name in OF_TEXTS}
-    | {name: ["--batch-size", "8"] for name in OF_SCENES}
-)
-WITHOUT_RATE = {"convergence_rate", "gradient_descent"}  # they compute theirs from the curvature
+SHORT = {
+    "vit": ["--learning-rate", "1e-3"],  # the range test is that of resnet
+    "diffusion": ["--network.kind", "dit", "--network.depth", "1"],
+    "depth": ["--epochs", "1"],
+    **{name: ["--tokenizer", "characters", "--row-tokens", "48", "--batch-size", "8"] for name in OF_TEXTS},
+    **{name: ["--batch-size", "8"] for name in OF_SCENES},
+}
+WITHOUT_RATE = {"convergence_rate", "gradient_descent", "attention_lookup"}  # computed from the curvature, or none
 
 
 def check_run(name, folder, capsys, options=()):
@@ -77,7 +75,7 @@ def test_every_preset_is_one_of_its_experiment_and_knows_its_name(name):
 
 
 def test_every_experiment_that_trains_by_a_schedule_offers_them_all():
-    fixed = {"convergence_rate", "gradient_descent", "lr_range_test", "schedule_race"}  # whose subject is the rate
+    fixed = {"lr_range_test", "schedule_race"} | WITHOUT_RATE  # whose subject is the rate, or that have none
     for name in EXPERIMENTS:
         options = {option.name: option for option in lab.options_of(MODULES[name].Config)}
         chosen = options.get("rate_schedule" if name == "diffusion" else "schedule")

@@ -132,6 +132,8 @@ def test_a_bad_grid_says_what_is_wanted(text, message):
             ["mlp", "--optimizer", "optax:adagrad", "--population.momentum", "0.5,0.9"],
             "--population.momentum has no effect: optax:adagrad has no momentum",
         ),
+        (["rnn_memory", "--networks", "rnn", "--forget-bias", "0"], "--forget-bias has no effect: only gru and lstm"),
+        (["attention_lookup", "--scale=-1"], "scale is -1.0; it must be at least 0"),
         (["gan", "--batch-size", "1260"], "batch_size is 1260; digits has only 1259 train examples"),
         (["depth", "--batch-size", "1300"], "batch_size is 1300; digits has only 1259 train examples"),
         (["gan", "--optimizer", "newton_cg"], "newton_cg needs the loss as a function of the parameters, and a game"),

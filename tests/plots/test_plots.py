@@ -242,3 +242,34 @@ def test_shapes_that_do_not_belong_together_are_refused():
     truth = {name: objects()[name] for name in ("boxes", "labels")}
     with pytest.raises(ValueError, match="as many images as annotations"):
         plots.detections(np.zeros((1, 3, 4, 3), np.uint8), truth, objects(), ["a", "b", "c"])
+
+
+def test_attention_as_a_look_up_writes_every_weight_and_marks_its_scale():
+    weights, scales = np.array([[0.75, 0.25], [0.5, 0.5]]), np.geomspace(0.1, 10, 5)
+    answers = {"one": np.geomspace(2, 1, 5), "both": np.full(5, 2.0)}
+    left, right = plots.lookup(weights, {"a": 1.0, "b": 3.0}, scales, answers, 1.5).axes
+    assert [text.get_text() for text in left.texts] == ["0.750", "0.250", "0.500", "0.500"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["one", "both"]
+    assert right.get_xlim() == (pytest.approx(0.1), pytest.approx(10))
+    assert right.lines[-1].get_xdata()[0] == 1.5
+
+
+def test_norms_of_gradients_have_a_panel_each_and_a_norm_of_0_has_no_place():
+    norms = {"rnn": np.exp(-np.arange(6.0)) * [[1], [4]], "lstm": np.ones((2, 6))}
+    norms["rnn"][:, 5] = 0
+    figure = plots.gradient_decay({"before": norms, "after": norms})
+    assert [axes.get_title() for axes in figure.axes] == ["before", "after"]
+    line = figure.axes[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), [*2 * np.exp(-np.arange(5.0)), np.nan])
+    assert figure.axes[0].get_yscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rnn", "lstm"]
+
+
+def test_accuracies_by_distance_have_the_line_of_a_guess():
+    accuracies = {"rnn": {2: np.array([1.0, 0.8]), 40: np.array([0.2, 0.3])}}
+    axes = plots.remembered(accuracies, 0.125).axes[0]
+    mean, *seeds, _, guess = axes.lines
+    np.testing.assert_allclose(mean.get_ydata(), [90, 25])
+    np.testing.assert_allclose([seed.get_ydata() for seed in seeds], [[100, 20], [80, 30]])
+    assert list(guess.get_ydata()) == [12.5, 12.5]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "40"]

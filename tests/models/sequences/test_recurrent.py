@@ -117,6 +117,22 @@ def test_reading_backward_is_reading_the_reversed_sequence():
     np.testing.assert_allclose(mirrored[:, ::-1, :FEATURES], answer[..., FEATURES:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_forget_bias_is_that_of_the_second_gate_alone(cell):
+    bias = network(cell, forget_bias=1.5)[1]["params"]["layer0"]["input_bias"].reshape(-1, FEATURES)
+    np.testing.assert_array_equal(bias[1], np.full(FEATURES, 1.5))
+    assert not np.delete(bias, 1, 0).any()
+    assert not network(cell)[1]["params"]["layer0"]["input_bias"].any()
+
+
+@pytest.mark.parametrize("forget_bias", [0.0, 1.5])
+def test_at_the_start_an_lstm_without_input_keeps_the_sigmoid_of_its_forget_bias(forget_bias):
+    model, variables = network("lstm", forget_bias=forget_bias)
+    state = jnp.zeros((1, BATCH, FEATURES)), jnp.full((1, BATCH, FEATURES), 0.5)
+    _, (_, memory) = model.apply(variables, jnp.zeros((BATCH, 1, WIDTH)), state=state)
+    np.testing.assert_allclose(memory, 0.5 / (1 + np.exp(-forget_bias)), rtol=1e-6)
+
+
 def test_dropout_is_between_layers_alone():
     one, variables = network("gru", dropout=0.5)
     np.testing.assert_array_equal(
@@ -132,6 +148,8 @@ def test_dropout_is_between_layers_alone():
     [
         ({"cell": "lstn"}, {}, "lstm"),
         ({"activation": "tan"}, {}, "tanh"),
+        ({"cell": "elman", "forget_bias": 1.0}, {}, "forget_bias is 1.0; only an LSTM or a GRU"),
+        ({"use_bias": False, "forget_bias": 1.0}, {}, "with biases"),
         ({"features": 0}, {}, "features"),
         ({"depth": 0}, {}, "depth"),
         ({}, {"lengths": np.array([1.0, 2, 3])}, "integers"),
