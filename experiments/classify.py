@@ -162,7 +162,7 @@ def _trained(
 
     def read(path: Path) -> np.ndarray:
         # Images of one side are resized and cropped as those of a data set with --image-size are.
-        pixels = data.decode(path, saved.shape, name=str(path), image_size=height if height == width else None)
+        pixels = data.decode(path, saved.image_shape, name=str(path), image_size=height if height == width else None)
         return np.asarray(augment.normalize(jnp.asarray(pixels), np.asarray(saved.mean), np.asarray(saved.std)))
 
     return Network(f"{name} ({saved.model}, trained on {saved.data})", model, variables, read, saved.classes)

@@ -51,7 +51,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     names = output_names(config.images)
     network = lab.load_network(config.run, "detector")
     saved = network.saved
-    images = [data.read_framed(path, saved.shape) for path in config.images]
+    images = [data.read_framed(path, saved.image_shape) for path in config.images]
     finding = lab.FindingOptions(config.most, config.score, config.overlap)
 
     @jax.jit

@@ -50,7 +50,7 @@ def main(config: Config) -> list[dict[str, float]]:
     names = output_names(config.images)
     network = lab.load_network(config.run, role=None)
     predict, saved = predictor(network, config.run), network.saved
-    images = [data.read_framed(path, saved.shape) for path in config.images]
+    images = [data.read_framed(path, saved.image_shape) for path in config.images]
     display, told = train.Display(train.open_console()), []
     if network.member:
         display.say(f"Of the population this is {network.member}.")

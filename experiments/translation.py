@@ -148,7 +148,9 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     part.display.doing("translating …")
     rows = trained.reported_rows(population)
     best = trained.best_variables(rows)
-    sources = corpus.rows(test, "source")
+    sources, cut = corpus.rows(test, "source")
+    if cut:
+        part.note(f"Of {cut:,} of {len(test):,} test texts the first {corpus.lengths['source']} tokens are translated.")
     translate = lab.translate(translator.model, corpus.tokenizer, corpus.lengths["target"], config.search)
     made = [translate(variables, sources) for variables in best]
     content: dict[str, Any] = {column: list(texts) for column, texts in test.columns.items()}
@@ -156,11 +158,12 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     content["translations"] = made
     content["validation_loss"] = trained.at_best("validation", "loss")[rows].tolist()
     content["learning_rate"] = float(trained.members.hyper["learning_rate"][rows][0])
-    if name != "rnn_translator" and hasattr(translator.model, "attend"):
+    if hasattr(translator.model, "attend"):
         chosen = next((i for i, length in enumerate(content["length"]) if MAPPED // 2 < length <= MAPPED), 0)
         source, made_of_it = content["source"][chosen], made[0][chosen]
         ours, theirs, weights = lab.attention_map(translator.model, best[0], corpus.tokenizer, source, made_of_it)
-        content["attention"] = {"source": ours, "target": theirs, "weights": np.round(weights, 4).tolist()}
+        if weights.any():  # a network without attention looks nowhere
+            content["attention"] = {"source": ours, "target": theirs, "weights": np.round(weights, 4).tolist()}
     lab.write_json(part.folder / "translations.json", content)
 
 

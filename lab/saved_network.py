@@ -69,6 +69,12 @@ class SavedNetwork:
     trained: Mapping[str, Any] = field(default_factory=dict)
     """When training is done: "step", the checkpoint that counts, and "seeds", one for each member."""
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channel) of the images, of a network that reads images."""
+        height, width, channel = self.shape
+        return height, width, channel
+
     @classmethod
     def of(
         cls, model: nn.Module, name: str | None, source: Source, mean: np.ndarray, std: np.ndarray, role: str

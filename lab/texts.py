@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from .. import data
-from ..data.text import PAD, Texts, Tokenizer, pack, padded, train_tokenizer
+from ..data.text import Texts, Tokenizer, pack, padded, train_tokenizer
 from ..errors import InputError
 from .options import TextOptions
 from .training import load
@@ -31,9 +31,10 @@ class Corpus:
     validation: data.Source
     """The split to choose on, likewise."""
 
-    def rows(self, texts: Texts, column: str) -> np.ndarray:
-        """A column of another split, one text to a row: int32 [texts, length]. Of longer texts the beginning stays."""
-        return padded(self.tokenizer.encode(texts.columns[column]), self.lengths[column])
+    def rows(self, texts: Texts, column: str) -> tuple[np.ndarray, int]:
+        """A column of another split, one text to a row: (int32 [texts, length], number of texts whose end was cut)."""
+        tokens, length = self.tokenizer.encode(texts.columns[column]), self.lengths[column]
+        return padded(tokens, length), sum(len(each) > length for each in tokens)
 
 
 def corpus(options: TextOptions, *, cut: bool = False) -> Corpus:
@@ -127,6 +128,3 @@ def rows_for(texts: Sequence[str], tokenizer: Tokenizer, length: int, what: str 
                 "Give parts of it, such as sentences."
             )
     return padded(tokens, length)
-
-
-__all__ = ["PAD", "Corpus", "corpus", "encoded", "labeled", "packed", "rows_for", "trained_tokenizer"]

@@ -158,4 +158,5 @@ def attention_map(
     ours, theirs = tokenizer.encode([source, target])
     before = np.concatenate([[BEGIN], theirs[:-1]])
     weights = model.apply(variables, jnp.asarray(ours[None]), jnp.asarray(before[None]), method="attend")
-    return tokenizer.token_texts(ours), tokenizer.token_texts(theirs), np.asarray(weights[0], np.float32)
+    texts = (tokenizer.token_texts(each.tolist()) for each in (ours, theirs))
+    return *texts, np.asarray(weights[0], np.float32)

@@ -22,7 +22,8 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
     >>> scores["exact_match"], round(scores["bleu"], 1), round(scores["chrf"], 1)
     (0.0, 53.7, 66.0)
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     if not references or len(hypotheses) != len(references):
         raise InputError(f"{len(hypotheses)} translations were given for {len(references)} references.")
@@ -37,7 +38,8 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
 
 def signatures() -> dict[str, str]:
     """What "bleu" and "chrf" stand for in full: sacrebleu's signatures, to be cited beside them."""
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     found = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):

@@ -52,12 +52,14 @@ def attention_maps(maps: Mapping[str, tuple[Sequence[str], Sequence[str], np.nda
     written = dict(zip(tokens, names, strict=True))
     with figure(CELL * sum(widths) + 1.2 * len(shown) + 0.8, CELL * tallest + 1.3, fonts) as fig:
         row = fig.subplots(1, len(shown), squeeze=False, width_ratios=widths)[0]
+        image = None
         for axes, (name, (ours, theirs, weights)) in zip(row, shown.items(), strict=True):
             image = axes.imshow(weights, cmap="gray_r", vmin=0, vmax=1, aspect="equal")
             axes.set_xticks(range(len(ours)), [written[token] for token in ours], rotation=90)
             axes.set_yticks(range(len(theirs)), [written[token] for token in theirs])
             axes.set(title=name.replace("_", " "), xlabel="source", ylabel="translation")
             axes.spines[:].set_visible(True)
+        assert image is not None
         fig.colorbar(image, ax=row.tolist(), label="attention weight", shrink=0.7)
     return fig
 

@@ -256,7 +256,8 @@ class Transformer(nn.Module):
         Several sentences may stand in a row: segments, int of the same shapes, are their numbers 1, 2, …, and 0 for
         padding (`data.text.pack`). None for one sentence in each row.
         """
-        x, packed = embedded(self.target_embed, target), {}
+        x = embedded(self.target_embed, target)
+        packed: dict[str, Any] = {}
         context, context_mask = self.encode(source, source_segments, train=train), source != PAD
         if source_segments is not None and target_segments is not None:
             packed = {"mask": seen(target_segments), "positions": positions_in(target_segments)}
@@ -269,8 +270,9 @@ class Transformer(nn.Module):
 
         The mean over the heads of the last block.
         """
-        looking, variables = self.clone(parent=None), self.variables
-        _, sown = looking.apply({"params": variables["params"]}, source, target, mutable=["intermediates"])
+        sown: Any
+        looking, params = self.clone(parent=None), self.variables["params"]
+        _, sown = looking.apply({"params": params}, source, target, mutable=["intermediates"])
         return sown["intermediates"]["decoder"]["blocks"]["cross_attn"]["weights"][0][-1].mean(1)
 
     def encode(self, source: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
@@ -344,7 +346,9 @@ class LanguageModel(nn.Module):
         Several texts may stand in a row: segments, int [batch, length], are their numbers 1, 2, …, and 0 for padding
         (`data.text.pack`). None for one text in each row.
         """
-        packed = {} if segments is None else {"mask": seen(segments), "positions": positions_in(segments)}
+        packed: dict[str, Any] = (
+            {} if segments is None else {"mask": seen(segments), "positions": positions_in(segments)}
+        )
         return self._logits(self.decoder(embedded(self.embed, tokens), train, **packed)[0])
 
     def start(self, batch: int, length: int) -> Memory:

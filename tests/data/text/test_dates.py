@@ -45,3 +45,11 @@ def test_what_is_not_valid_is_named():
         dates.load("valid")
     with pytest.raises(ValueError, match="differ in number"):
         Texts("mine", "train", {"source": ("a",), "target": ()})
+
+
+def test_a_phrase_has_one_translation():
+    told = {}
+    for split in SPLITS:
+        for phrase, translation in zip(phrases(split), phrases(split, "target"), strict=True):
+            told.setdefault(phrase, set()).add(translation)
+    assert {phrase: each for phrase, each in told.items() if len(each) > 1} == {}
