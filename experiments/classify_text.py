@@ -29,10 +29,12 @@ class Config:
     """Which texts, and which network."""
 
     texts: tyro.conf.Positional[tuple[str, ...]]
-    """Texts to classify, one or more, each in quotes."""
+    """Texts to classify, each in quotes."""
     run: Path
     """Folder of a finished run of text_classification, or of one of its networks, such as
     runs/text_classification/demo; of a population, its best member is used."""
+    file: Path | None = None
+    """File with a text to classify on each line, such as reviews.txt; by default none."""
     top: Annotated[int, lab.COUNT] = 5
     """Number of classes to print."""
 
@@ -43,15 +45,14 @@ def main(config: Config) -> list[list[tuple[str, float]]]:
     Raises: InputError if there is no text, one is empty, or there is no network.
     """
     lab.check(config)
-    if not config.texts:
-        raise InputError("There is no text to classify; give one or more, each in quotes.")
-    empty = next((number for number, text in enumerate(config.texts, 1) if not text.strip()), None)
+    texts = lab.texts_of(config.texts, config.file)
+    empty = next((number for number, text in enumerate(texts, 1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"Text {empty} is empty; there is nothing to classify.")
     folder = lab.best_part(config.run)
     network = lab.load_network(folder, "text_classifier")
     saved, display = network.saved, train.Display(train.open_console())
-    tokens = Tokenizer(saved.tokenizer).encode(config.texts)
+    tokens = Tokenizer(saved.tokenizer).encode(texts)
     (length,) = saved.shape
     rows = data.text.padded(tokens, length)
     classify = jax.jit(lambda variables, rows: jax.nn.softmax(_logits(network.model, variables, rows)))
@@ -60,7 +61,7 @@ def main(config: Config) -> list[list[tuple[str, float]]]:
     if network.member:
         display.say(f"Of the population this is {network.member}.")
     told = []
-    for text, own, row in zip(config.texts, tokens, probabilities, strict=True):
+    for text, own, row in zip(texts, tokens, probabilities, strict=True):
         likeliest = np.argsort(-row, kind="stable")[: config.top]
         told.append([(saved.classes[i], float(row[i])) for i in likeliest])
         table = Table("class", "probability")

@@ -15,7 +15,6 @@ import tyro
 
 from .. import lab, train
 from ..data.text import Tokenizer
-from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,12 @@ class Config:
     """Which texts, and which network."""
 
     texts: tyro.conf.Positional[tuple[str, ...]]
-    """Texts to translate, one or more, each in quotes."""
+    """Texts to translate, each in quotes."""
     run: Path
     """Folder of a finished run of translation, or of one of its networks, such as runs/translation/demo; of a
     population, its best member is used."""
+    file: Path | None = None
+    """File with a text to translate on each line, such as captions.txt; by default none."""
     search: lab.SearchOptions = lab.SearchOptions()
 
 
@@ -36,16 +37,15 @@ def main(config: Config) -> list[str]:
     Raises: InputError if there is no text or no network, or a text is too long.
     """
     lab.check(config)
-    if not config.texts:
-        raise InputError("There is no text to translate; give one or more, each in quotes.")
+    texts = lab.texts_of(config.texts, config.file)
     folder = lab.best_part(config.run)
     network = lab.load_network(folder, "translator")
     saved, tokenizer = network.saved, Tokenizer(network.saved.tokenizer)
     most_read, most_written = saved.shape
-    wanted = [text for text in config.texts if text.strip()]  # nothing is the translation of nothing
+    wanted = [text for text in texts if text.strip()]  # nothing is the translation of nothing
     rows = lab.rows_for(wanted, tokenizer, most_read)
     made = iter(lab.translate(network.model, tokenizer, most_written, config.search)(network.variables, rows))
-    told = [next(made) if text.strip() else "" for text in config.texts]
+    told = [next(made) if text.strip() else "" for text in texts]
     display = train.Display(train.open_console())
     display.say(f"by {folder} ({saved.model}, trained on {saved.data})")
     if network.member:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from .. import data
 from ..data.text import Texts, Tokenizer, pack, padded, train_tokenizer
-from ..errors import InputError
+from ..errors import InputError, MissingFile
 from .options import TextOptions
 from .training import load
 
@@ -128,3 +129,21 @@ def rows_for(texts: Sequence[str], tokenizer: Tokenizer, length: int, what: str 
                 "Give parts of it, such as sentences."
             )
     return padded(tokens, length)
+
+
+def texts_of(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
+    """The texts of a command line, and those of a file, one on each line.
+
+    Raises: MissingFile if there is no such file; InputError if it is no text in UTF-8, or there are no texts at all.
+    """
+    texts = tuple(given)
+    if file is not None:
+        if not file.is_file():
+            raise MissingFile(f"There is no file {file}.")
+        try:
+            texts += tuple(file.read_text(encoding="utf-8-sig").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} can't be read as text in UTF-8: {error}.") from None
+    if not texts:
+        raise InputError("There is no text; give one or more, each in quotes, or --file.")
+    return texts

@@ -72,3 +72,15 @@ def test_numbers_of_one_seed_in_a_population_are_those_of_its_own_run(few_pairs,
     )
     np.testing.assert_allclose(both["validation_loss"][0], alone["validation_loss"][0], rtol=1e-3)
     assert len(both["translations"]) == 2
+
+
+def test_texts_of_a_file_are_translated_line_by_line(run, tmp_path, capsys):
+    (tmp_path / "lines.txt").write_text("\ufeffred cat\r\n\r\ntwo dogs\n", encoding="utf-8")
+    translate = importlib.import_module("etude.experiments.translate")
+    told = translate.main(translate.Config(("one",), run, tmp_path / "lines.txt"))
+    assert len(told) == 4
+    assert told[2] == ""
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    for file, message in (("bad.txt", "UTF-8"), ("none.txt", "no file")):
+        assert cli.main(["translate", "--run", str(run), "--file", str(tmp_path / file)]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
