@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -28,11 +29,13 @@ class Config:
     population, its best member is used."""
     file: Path | None = None
     """File with a text to translate on each line, such as captions.txt; by default none."""
+    best: Annotated[int, lab.COUNT] = 1
+    """Number of translations of each text to print, the best first; at most as many as the beam is wide."""
     search: lab.SearchOptions = lab.SearchOptions()
 
 
-def main(config: Config) -> list[str]:
-    """Prints the translation of each text, and returns them.
+def main(config: Config) -> list[list[str]]:
+    """Prints the best translations of each text, and returns them.
 
     Raises: InputError if there is no text or no network, or a text is too long.
     """
@@ -44,13 +47,14 @@ def main(config: Config) -> list[str]:
     most_read, most_written = saved.shape
     wanted = [text for text in texts if text.strip()]  # nothing is the translation of nothing
     rows = lab.rows_for(wanted, tokenizer, most_read)
-    made = iter(lab.translate(network.model, tokenizer, most_written, config.search)(network.variables, rows))
-    told = [next(made) if text.strip() else "" for text in texts]
+    translate = lab.translate(network.model, tokenizer, most_written, config.search, config.best)
+    made = iter(translate(network.variables, rows))
+    told = [next(made) if text.strip() else [""] for text in texts]
     display = train.Display(train.open_console())
     display.say(f"by {folder} ({saved.model}, trained on {saved.data})")
     if network.member:
         display.say(f"Of the population this is {network.member}.")
-    for translation in told:
+    for translation in (each for best in told for each in best):
         display.say(translation)
     return told
 

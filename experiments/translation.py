@@ -152,7 +152,7 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     if cut:
         part.note(f"Of {cut:,} of {len(test):,} test texts the first {corpus.lengths['source']} tokens are translated.")
     translate = lab.translate(translator.model, corpus.tokenizer, corpus.lengths["target"], config.search)
-    made = [translate(variables, sources) for variables in best]
+    made = [[first for first, *_ in translate(variables, sources)] for variables in best]
     content: dict[str, Any] = {column: list(texts) for column, texts in test.columns.items()}
     content["length"] = (sources != data.text.PAD).sum(1).tolist()
     content["translations"] = made

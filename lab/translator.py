@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import tasks
 from ..data.text import BEGIN, END, Tokenizer
+from ..errors import InputError
 from ..models import sequences
 from .arrays import in_batches
 from .options import BatchOptions, LayoutOptions, OptimizerOptions, UpdateOptions
@@ -113,15 +114,22 @@ def translate(
     tokenizer: Tokenizer,
     length: int,
     search: SearchOptions = SearchOptions(),
-) -> Callable[[tasks.Variables, np.ndarray], list[str]]:
-    """(variables, tokens of sources [texts, source]) -> the translations that a beam search finds, compiled once.
+    best: int = 1,
+) -> Callable[[tasks.Variables, np.ndarray], list[list[str]]]:
+    """(variables, tokens of sources [texts, source]) -> the best translations of each that a beam search finds.
+
+    It is compiled once for all calls.
 
     Args:
       model: a translator, with `start`, `step` and `carried_axes`.
       tokenizer: makes texts of tokens.
       length: greatest number of tokens of a translation.
       search: width of the beam, and length penalty.
+      best: number of translations of each, at most as many as the beam is wide, the best first.
+    Raises: InputError if more are wanted.
     """
+    if best > search.beam:
+        raise InputError(f"{best} translations of a text are wanted of a beam of {search.beam}; give a wider --beam.")
 
     @jax.jit
     def found(variables: tasks.Variables, source: jax.Array) -> jax.Array:
@@ -131,7 +139,7 @@ def translate(
         start = model.apply(variables, source, length, method="start")
         ends = {"begin": BEGIN, "end": END, "length": length}
         if search.beam == 1:
-            return sequences.greedy(step, start, len(source), **ends).tokens
+            return sequences.greedy(step, start, len(source), **ends).tokens[:, None]
         decoded = sequences.beam_search(
             step,
             start,
@@ -141,12 +149,13 @@ def translate(
             axes=model.carried_axes,
             **ends,
         )
-        return decoded.tokens[:, 0]
+        return decoded.tokens[:, :best]
 
-    def of(variables: tasks.Variables, sources: np.ndarray) -> list[str]:
+    def of(variables: tasks.Variables, sources: np.ndarray) -> list[list[str]]:
         if not len(sources):
             return []
-        return tokenizer.decode(in_batches(lambda rows: found(variables, rows), sources, size=AT_ONCE))
+        rows = in_batches(lambda rows: found(variables, rows), sources, size=AT_ONCE)
+        return [tokenizer.decode(each) for each in rows]
 
     return of
 

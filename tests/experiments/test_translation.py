@@ -42,7 +42,7 @@ def test_any_text_has_a_translation_of_a_trained_network(run, network, capsys):
     told = importlib.import_module("etude.experiments.translate").main(
         importlib.import_module("etude.experiments.translate").Config(tuple(texts), run / network)
     )
-    assert told[:2] == ["", ""]
+    assert told[:2] == [[""], [""]]
     assert len(told) == len(texts)
 
 
@@ -50,6 +50,9 @@ def test_a_text_that_is_too_long_or_none_is_refused_in_one_sentence(run, capsys)
     assert cli.main(["translate", "word " * 10_000, "--run", str(run)]) == 2
     assert "the network reads at most" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["translate", "--run", str(run)]) == 2
+    assert cli.main(["translate", "cat", "--run", str(run), "--best", "5"]) == 2
+    assert "give a wider --beam" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["translate", "cat", "--run", str(run), "--best", "3"]) == 0
     assert cli.main(["classify", "a.png", "--run", str(run / "rnn")]) == 2
     assert "etude translate uses it" in " ".join(capsys.readouterr().err.split())
 
@@ -79,7 +82,7 @@ def test_texts_of_a_file_are_translated_line_by_line(run, tmp_path, capsys):
     translate = importlib.import_module("etude.experiments.translate")
     told = translate.main(translate.Config(("one",), run, tmp_path / "lines.txt"))
     assert len(told) == 4
-    assert told[2] == ""
+    assert told[2] == [""]
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
     for file, message in (("bad.txt", "UTF-8"), ("none.txt", "no file")):
         assert cli.main(["translate", "--run", str(run), "--file", str(tmp_path / file)]) == 2
