@@ -88,7 +88,7 @@ def main(config: Config) -> lab.Result:
         if run.result:
             return run.result
         corpus, test = lab.corpus(config.data, cut=True), lab.load(config.data, "test")
-        rows = lab.packed(test, corpus.tokenizer, config.data.row_tokens, cut=True)
+        rows = lab.packed_texts(test, corpus.tokenizer, config.data.row_tokens, cut=True)
         for note in dict.fromkeys((*corpus.train.notes, *corpus.validation.notes, *rows.notes)):
             run.note(note)
         options = {"width": config.network.width, "depth": config.network.depth, "dropout": config.network.dropout}

@@ -116,7 +116,7 @@ if TYPE_CHECKING:
     )
     from .tables import read_csv, write_csv
     from .text_classifier import LabeledCorpus, bag_of_words, labeled_corpus, text_classification
-    from .texts import Corpus, corpus, encoded, labeled, packed, rows_for, texts_of, trained_tokenizer
+    from .texts import Corpus, corpus, encoded, labeled_texts, packed_texts, rows_for, texts_of, trained_tokenizer
     from .trained import Trained, fit, write_members
     from .training import (
         Start,
@@ -258,8 +258,8 @@ __all__ = [
     "in_batches",
     "known_fields",
     "label_of",
-    "labeled",
     "labeled_corpus",
+    "labeled_texts",
     "language_model",
     "larger_overlap",
     "load",
@@ -281,7 +281,7 @@ __all__ = [
     "over_seeds",
     "override",
     "pack",
-    "packed",
+    "packed_texts",
     "panoptic_scores",
     "panoptic_truth",
     "parse",
@@ -372,7 +372,7 @@ __getattr__ = on_first_use(
         """,
         "tables": "read_csv write_csv",
         "text_classifier": "LabeledCorpus bag_of_words labeled_corpus text_classification",
-        "texts": "Corpus corpus encoded labeled packed rows_for texts_of trained_tokenizer",
+        "texts": "Corpus corpus encoded labeled_texts packed_texts rows_for texts_of trained_tokenizer",
         "trained": "Trained fit write_members",
         "training": """
             Start Training hyperparameters known_fields load make_optimizer make_training population_of warmup_cosine

@@ -13,7 +13,7 @@ from .. import data, tasks
 from ..data.text import Texts, Tokenizer
 from .options import BatchOptions, LabeledTextOptions, LayoutOptions, OptimizerOptions, UpdateOptions
 from .saved_network import SavedNetwork
-from .texts import labeled, trained_tokenizer
+from .texts import labeled_texts, trained_tokenizer
 from .training import Training, load, make_training, named_network
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the baseline: C of its logistic regression
@@ -45,7 +45,7 @@ def labeled_corpus(options: LabeledTextOptions) -> LabeledCorpus:
     """
     texts = {split: load(options, split) for split in ("train", "validation", "test")}
     tokenizer = trained_tokenizer(options, texts["train"])
-    sources = {split: labeled(each, tokenizer, options.row_tokens) for split, each in texts.items()}
+    sources = {split: labeled_texts(each, tokenizer, options.row_tokens) for split, each in texts.items()}
     return LabeledCorpus(tokenizer, options.row_tokens, **sources)
 
 

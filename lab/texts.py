@@ -43,14 +43,14 @@ def corpus(options: TextOptions, *, cut: bool = False) -> Corpus:
 
     Args:
       options: name the texts, the kind of tokens and the length of a row.
-      cut: same as in `packed`.
+      cut: same as in `packed_texts`.
     Raises: InputError if there are no such texts, the tokenizer can't be trained, or no training text fits into a row.
     """
     texts = {split: load(options, split) for split in ("train", "validation")}
     tokenizer = trained_tokenizer(options, texts["train"])
     longest = {name: max(map(len, each)) for name, each in encoded(texts["train"], tokenizer).items()}
     lengths = {name: min(options.row_tokens, -(-5 * most // 4 // STEP) * STEP) for name, most in longest.items()}
-    sources = {split: packed(each, tokenizer, options.row_tokens, cut=cut) for split, each in texts.items()}
+    sources = {split: packed_texts(each, tokenizer, options.row_tokens, cut=cut) for split, each in texts.items()}
     return Corpus(tokenizer, lengths, **sources)
 
 
@@ -65,7 +65,7 @@ def encoded(texts: Texts, tokenizer: Tokenizer) -> dict[str, list[np.ndarray]]:
     return {name: tokenizer.encode(column) for name, column in texts.columns.items()}
 
 
-def packed(texts: Texts, tokenizer: Tokenizer, length: int, *, cut: bool = False) -> data.Source:
+def packed_texts(texts: Texts, tokenizer: Tokenizer, length: int, *, cut: bool = False) -> data.Source:
     """A split with several texts to a row.
 
     Args:
@@ -93,7 +93,7 @@ def packed(texts: Texts, tokenizer: Tokenizer, length: int, *, cut: bool = False
     return _source(texts, pack(kept, dict.fromkeys(kept, length)), notes)
 
 
-def labeled(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:
+def labeled_texts(texts: Texts, tokenizer: Tokenizer, length: int) -> data.Source:
     """A split with one text to a row, "text", and its "label"; of longer texts the beginning counts, as a note says."""
     (tokens,) = encoded(texts, tokenizer).values()
     cut = sum(len(each) > length for each in tokens)

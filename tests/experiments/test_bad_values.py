@@ -39,6 +39,7 @@ OF_NAME = {
     "epochs": ("1 stray",),
 }
 NOT_TRAINED = {"classify", "compare_runs", "draw", "export", "models", "prepare"}  # their words are files or names
+NOT_TRAINED |= {"classify_text", "generate", "translate"}  # or texts
 
 
 def kind_of(hint: Any) -> Any:
