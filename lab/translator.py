@@ -167,5 +167,5 @@ def attention_map(
     ours, theirs = tokenizer.encode([source, target])
     before = np.concatenate([[BEGIN], theirs[:-1]])
     weights = model.apply(variables, jnp.asarray(ours[None]), jnp.asarray(before[None]), method="attend")
-    texts = (tokenizer.token_texts(each.tolist()) for each in (ours, theirs))
-    return *texts, np.asarray(weights[0], np.float32)
+    read, written = (tokenizer.token_texts(each.tolist()) for each in (ours, theirs))
+    return read, written, np.asarray(weights[0], np.float32)
