@@ -279,7 +279,7 @@ def saved_in(path: Path) -> SavedNetwork | None:
     texts = pretrained.read_metadata(path)
     if not texts.keys() >= NEEDED:
         return None
-    plain = ("data", "model", "role")
+    plain = ("data", "model", "role", "tokenizer")
     try:
         values = {name: texts[name] if name in plain else json.loads(texts[name]) for name in EXPORTED if name in texts}
     except json.JSONDecodeError as error:
