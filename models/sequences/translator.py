@@ -90,7 +90,8 @@ class RecurrentTranslator(nn.Module):
         self.bridge = self._dense(CELLS[self.cell].states * self.depth * self.width)
         self.output, self.drop = self._dense(self.width), Dropout(self.dropout)
         if self.attention != "none":
-            self.keys = self._dense(self.width)
+            # A bias would move all scores of a softmax alike (dot), or stand beside the query's (additive).
+            self.keys = self._dense(self.width, use_bias=False)
         if self.attention == "additive":
             self.query, self.energy = self._dense(self.width), self._dense(1)
 
@@ -201,5 +202,5 @@ class RecurrentTranslator(nn.Module):
         logits = self.embed.attend(answer)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
-    def _dense(self, features: int) -> nn.Dense:
-        return nn.Dense(features, **precision(self), kernel_init=nn.initializers.glorot_uniform())
+    def _dense(self, features: int, *, use_bias: bool = True) -> nn.Dense:
+        return nn.Dense(features, use_bias=use_bias, **precision(self), kernel_init=nn.initializers.glorot_uniform())
