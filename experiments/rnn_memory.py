@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import data, lab, losses, metrics, plots, tasks, train
+from .. import data, lab, losses, plots, tasks, train
 from ..errors import InputError
 from ..models.sequences import Recurrent, Stack
 
@@ -116,8 +116,9 @@ class FirstSymbol(nn.Module):
     def setup(self):
         self.embed, self.head = nn.Embed(self.symbols, self.width), nn.Dense(self.symbols)
 
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Integers [batch, length] -> logits [batch, symbols]."""
+    def __call__(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
+        """Integers [batch, length] -> logits [batch, symbols]; nothing is dropped in training."""
+        del train
         return self.answer(self.embed(tokens))
 
     def answer(self, embedded: jax.Array) -> jax.Array:
@@ -160,18 +161,7 @@ def sequences(distance: int, symbols: int, split: str, count: int) -> data.Sourc
 
 def name_first(model: FirstSymbol) -> tasks.Task:
     """Naming "label" after reading "tokens", with the metric `accuracy`."""
-
-    def init(key):
-        return model.init(key, jnp.zeros((1, 2), jnp.int32))
-
-    def loss(params, model_state, batch, key, train, hyper):
-        logits: Any = model.apply({"params": params}, batch["tokens"])
-        weights = tasks.example_weights(batch)
-        accuracy = tasks.Mean.of(metrics.accuracy(logits, batch["label"]), weights)
-        per_example = losses.cross_entropy(logits, batch["label"])
-        return tasks.Mean.of(per_example, weights), tasks.Aux(model_state, {"accuracy": accuracy})
-
-    return tasks.Task(init, loss)
+    return tasks.classification(model, (2,), reads="tokens")
 
 
 def before_training(config: Config, network: str, model: FirstSymbol) -> Iterator[tuple]:

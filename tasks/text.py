@@ -45,8 +45,7 @@ def translation(
         target = shifted(batch["target"], segments[1])
         return model.apply(variables, batch["source"], target, *segments, **options)
 
-    empty = {name: (1, length) for name, length in zip(("source", "target"), lengths, strict=True)}
-    return _next_token(model, "target", empty, predict, label_smoothing, traced_fields)
+    return _next_token(model, "target", lengths, predict, label_smoothing, traced_fields)
 
 
 def language_model(
@@ -65,7 +64,7 @@ def language_model(
         segments = batch.get("text" + SEGMENTS)
         return model.apply(variables, shifted(batch["text"], segments), segments, **options)
 
-    return _next_token(model, "text", {"text": (1, length)}, predict, label_smoothing, traced_fields)
+    return _next_token(model, "text", (length,), predict, label_smoothing, traced_fields)
 
 
 def shifted(tokens: jax.Array, segments: jax.Array | None = None) -> jax.Array:
@@ -85,13 +84,13 @@ def shifted(tokens: jax.Array, segments: jax.Array | None = None) -> jax.Array:
 def _next_token(
     model: nn.Module,
     column: str,
-    empty: dict[str, tuple[int, int]],
+    lengths: Sequence[int],
     predict: Callable[..., jax.Array],
     label_smoothing: float,
     traced_fields: Sequence[str],
 ) -> Task:
     def init(key):
-        return model.init({"params": key}, *(jnp.zeros(shape, jnp.int32) for shape in empty.values()))
+        return model.init({"params": key}, *(jnp.zeros((1, length), jnp.int32) for length in lengths))
 
     def loss(params, model_state, batch, key, train, hyper):
         variables = {"params": params, **model_state}

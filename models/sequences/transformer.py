@@ -193,6 +193,11 @@ def positions_in(segments: jax.Array) -> jax.Array:
     return place - jax.lax.cummax(jnp.where(begins(segments), place, 0), 1)
 
 
+def _in_rows(segments: jax.Array | None) -> dict[str, Any]:
+    """Arguments of `Stack` where several sequences stand in a row; {} where each has a row of its own."""
+    return {} if segments is None else {"mask": seen(segments), "positions": positions_in(segments)}
+
+
 def empty_memory(stack: Stack, batch: int, length: int) -> KeyValues:
     """Room for the keys and values of a decoder's own positions, with a leading axis of blocks."""
     shape = (stack.depth, batch, length, stack.num_heads, stack.width // stack.num_heads)
@@ -256,13 +261,11 @@ class Transformer(nn.Module):
         Several sentences may stand in a row: segments, int of the same shapes, are their numbers 1, 2, …, and 0 for
         padding (`data.text.pack`). None for one sentence in each row.
         """
-        x = embedded(self.target_embed, target)
-        packed: dict[str, Any] = {}
-        context, context_mask = self.encode(source, source_segments, train=train), source != PAD
+        x, context = embedded(self.target_embed, target), self.encode(source, source_segments, train=train)
+        context_mask = source != PAD
         if source_segments is not None and target_segments is not None:
-            packed = {"mask": seen(target_segments), "positions": positions_in(target_segments)}
             context_mask = seen(target_segments, source_segments)
-        x, _ = self.decoder(x, train, context=context, context_mask=context_mask, **packed)
+        x, _ = self.decoder(x, train, context=context, context_mask=context_mask, **_in_rows(target_segments))
         return self._logits(x)
 
     def attend(self, source: jax.Array, target: jax.Array) -> jax.Array:
@@ -277,10 +280,8 @@ class Transformer(nn.Module):
 
     def encode(self, source: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Tokens [batch, source] -> what the decoder attends to, [batch, source, width]."""
-        x = embedded(self.source_embed, source)
-        if segments is None:
-            return self.encoder(x, train, mask=source != PAD)[0]
-        return self.encoder(x, train, mask=seen(segments), positions=positions_in(segments))[0]
+        where = {"mask": source != PAD} | _in_rows(segments)
+        return self.encoder(embedded(self.source_embed, source), train, **where)[0]
 
     def start(self, source: jax.Array, length: int) -> tuple[Memory, jax.Array]:
         """What `step` needs to answer for up to `length` positions of the target, for tokens [batch, source]."""
@@ -346,10 +347,7 @@ class LanguageModel(nn.Module):
         Several texts may stand in a row: segments, int [batch, length], are their numbers 1, 2, …, and 0 for padding
         (`data.text.pack`). None for one text in each row.
         """
-        packed: dict[str, Any] = (
-            {} if segments is None else {"mask": seen(segments), "positions": positions_in(segments)}
-        )
-        return self._logits(self.decoder(embedded(self.embed, tokens), train, **packed)[0])
+        return self._logits(self.decoder(embedded(self.embed, tokens), train, **_in_rows(segments))[0])
 
     def start(self, batch: int, length: int) -> Memory:
         """What `step` needs to answer for up to `length` positions."""
