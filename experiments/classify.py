@@ -102,16 +102,26 @@ def main(config: Config) -> list[list[tuple[str, float]]]:
     labels = read_labels(config.labels, probabilities.shape[1], network.classes)
     display, told = train.Display(train.open_console()), []
     for path, row in zip(config.images, probabilities, strict=True):
-        likeliest = np.argsort(-row, kind="stable")[: config.top]
-        told.append([(labels[i], float(row[i])) for i in likeliest])
-        table = Table("class", "probability")
-        for label, probability in told[-1]:
-            table.add_row(escape(label), f"{probability:.4f}")
+        told.append(likeliest(row, labels, config.top))
         display.say(f"{path.name} by {network.name}")
-        display.show(table)
+        display.show(table_of(told[-1]))
     for note in network.notes:
         display.say(note)
     return told
+
+
+def likeliest(probabilities: np.ndarray, labels: Sequence[str], top: int) -> list[tuple[str, float]]:
+    """The most likely classes with their probabilities, the likeliest first."""
+    order = map(int, np.argsort(-probabilities, kind="stable")[:top])
+    return [(labels[i], float(probabilities[i])) for i in order]
+
+
+def table_of(classes: Sequence[tuple[str, float]]) -> Table:
+    """Classes and their probabilities as a terminal shows them."""
+    table = Table("class", "probability")
+    for label, probability in classes:
+        table.add_row(escape(label), f"{probability:.4f}")
+    return table
 
 
 def of_run(config: Config) -> Network:

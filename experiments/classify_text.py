@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
-from rich.markup import escape
-from rich.table import Table
 
 from .. import data, lab, train
 from ..data.text import Tokenizer
 from ..errors import InputError
+from .classify import likeliest, table_of
 
 
 @dataclass(frozen=True)
@@ -55,27 +52,20 @@ def main(config: Config) -> list[list[tuple[str, float]]]:
     tokens = Tokenizer(saved.tokenizer).encode(texts)
     (length,) = saved.shape
     rows = data.text.padded(tokens, length)
-    classify = jax.jit(lambda variables, rows: jax.nn.softmax(_logits(network.model, variables, rows)))
-    probabilities = lab.in_batches(lambda part: classify(network.variables, jnp.asarray(part)), rows)
+    model: Any = network.model
+    classify = jax.jit(lambda variables, part: jax.nn.softmax(model.apply(variables, part)))
+    probabilities = lab.in_batches(lambda part: classify(network.variables, part), rows)
     display.say(f"by {folder} ({saved.model}, trained on {saved.data})")
     if network.member:
         display.say(f"Of the population this is {network.member}.")
     told = []
     for text, own, row in zip(texts, tokens, probabilities, strict=True):
-        likeliest = np.argsort(-row, kind="stable")[: config.top]
-        told.append([(saved.classes[i], float(row[i])) for i in likeliest])
-        table = Table("class", "probability")
-        for label, probability in told[-1]:
-            table.add_row(escape(label), f"{probability:.4f}")
+        told.append(likeliest(row, saved.classes, config.top))
         display.say(text if len(text) <= 70 else f"{text[:69]}…")
         if len(own) > length:
             display.say(f"Of its {len(own):,} tokens the first {length} were read.")
-        display.show(table)
+        display.show(table_of(told[-1]))
     return told
-
-
-def _logits(model: Any, variables: Any, rows: jax.Array) -> jax.Array:
-    return model.apply(variables, rows)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,13 @@ from .style import figure, legend, line, of_seeds
 CELL = 0.17  # inches of a token in a map of attention
 
 
-def quality_by_length(
-    lengths: np.ndarray, scores: Mapping[str, Mapping[str, np.ndarray]], seeds: int, unit: str = "tokens"
-) -> Figure:
+def quality_by_length(lengths: np.ndarray, scores: Mapping[str, Mapping[str, np.ndarray]], seeds: int) -> Figure:
     """Scores of several networks against the length of the sentence, a panel for each kind of score.
 
     Args:
-      lengths: mean length of each group of sentences, [groups].
+      lengths: mean length of each group of sentences in tokens, [groups].
       scores: label of a score -> network -> [groups, seeds].
       seeds: number of seeds.
-      unit: what lengths are counted in.
     """
     with figure(3.1 * len(scores) + 1.5, 2.8) as fig:
         row = fig.subplots(1, len(scores), squeeze=False)[0]
@@ -32,7 +29,7 @@ def quality_by_length(
                 axes.plot(lengths, values.mean(1), **style, label=name.replace("_", " "))
                 low, high = values.min(1), values.max(1)
                 axes.fill_between(lengths, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            axes.set(xlabel=f"length of the source ({unit})", ylabel=label)
+            axes.set(xlabel="length of the source (tokens)", ylabel=label)
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         legend(fig, *row, title=of_seeds(seeds, "mean and range"))
     return fig

@@ -83,43 +83,37 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+def check_that_a_kill_changes_nothing(name, options, tmp_path):
+    """A run that is killed in its second epoch and started again has the result of one that was not."""
+
+    def run(folder, *more):
+        command = [sys.executable, "-c", KILLED, name, *options, "--checkpoint-every", "2", "--epochs", "3"]
+        command += ["--preset", "smoke", "--batch-size", "8", "--out", str(tmp_path / folder), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("killed", "--kill").returncode == -9
+    again = run("killed")
+    assert again.returncode == 0, again.stderr
+    assert "Resuming after step" in again.stdout
+    assert run("whole").returncode == 0
+    killed, whole = ((tmp_path / folder / "result.json").read_text() for folder in ("killed", "whole"))
+    assert killed == whole
+
+
 @pytest.mark.slow  # three starts of a process for each
 @pytest.mark.parametrize(
     ("name", "few"),
     [("translation", "few_pairs"), ("text_classification", "few_labels"), ("language_model", "few_labels")],
 )
 def test_a_run_on_texts_that_is_killed_ends_with_the_same_result(name, few, tmp_path, request):
-    def run(folder, *more):
-        options = ["--preset", "smoke", "--data", request.getfixturevalue(few), "--epochs", "3", "--batch-size", "8"]
-        options += ["--tokenizer", "characters", "--row-tokens", "48", "--checkpoint-every", "2"]
-        command = [sys.executable, "-c", KILLED, name, *options, "--out", str(tmp_path / folder), *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert run("killed", "--kill").returncode == -9
-    again = run("killed")
-    assert again.returncode == 0, again.stderr
-    assert "Resuming after step" in again.stdout
-    assert run("whole").returncode == 0
-    killed, whole = ((tmp_path / folder / "result.json").read_text() for folder in ("killed", "whole"))
-    assert killed == whole
+    options = ["--data", request.getfixturevalue(few), "--tokenizer", "characters", "--row-tokens", "48"]
+    check_that_a_kill_changes_nothing(name, options, tmp_path)
 
 
 @pytest.mark.slow  # three starts of a process for each
 @pytest.mark.parametrize("name", ["segmentation", "detection", "instance_segmentation", "panoptic"])
 def test_a_run_on_scenes_that_is_killed_ends_with_the_same_result(name, tmp_path, few_scenes):
-    def run(folder, *more):
-        options = ["--preset", "smoke", "--data", few_scenes, "--epochs", "3", "--batch-size", "8"]
-        options += ["--checkpoint-every", "2", "--out", str(tmp_path / folder)]
-        command = [sys.executable, "-c", KILLED, name, *options, *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert run("killed", "--kill").returncode == -9
-    again = run("killed")
-    assert again.returncode == 0, again.stderr
-    assert "Resuming after step" in again.stdout
-    assert run("whole").returncode == 0
-    killed, whole = ((tmp_path / folder / "result.json").read_text() for folder in ("killed", "whole"))
-    assert killed == whole
+    check_that_a_kill_changes_nothing(name, ["--data", few_scenes], tmp_path)
     (step, state), (whole_step, whole_state) = last_state(tmp_path / "killed"), last_state(tmp_path / "whole")
     assert step == whole_step
     for path, array in whole_state.items():
