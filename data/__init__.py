@@ -13,9 +13,11 @@ from .order import epoch_batches, epoch_order, repeat_last
 from .scaling import to_pixels, to_signed_unit
 from .sources import (
     MOST_PIXELS_PER_SIDE,
+    NO_PROGRESS,
     Arrays,
     Frame,
     Records,
+    Report,
     Source,
     decode,
     export_coco,
@@ -40,9 +42,11 @@ from .sources import (
 
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
+    "NO_PROGRESS",
     "Arrays",
     "Frame",
     "Records",
+    "Report",
     "Source",
     "augment",
     "decode",

@@ -13,7 +13,7 @@ import lzma
 import math
 import sys
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -29,12 +29,6 @@ class NetworkOptions:
 
     model: str = "language_model_small"
     """Name of the network; etude models lists all, with the role language_model."""
-    width: Annotated[int | None, lab.COUNT] = None
-    """Width of the tokens and of all blocks; by default the network's own."""
-    depth: Annotated[int | None, lab.COUNT] = None
-    """Number of blocks; by default the network's own."""
-    dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
-    """Dropout rate; by default the network's own."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,7 @@ class Config:
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.TextOptions = lab.TextOptions(vocab_size=1000)
     network: NetworkOptions = NetworkOptions()
+    size: lab.SizeOptions = lab.SizeOptions()
     loss: lab.SmoothingOptions = lab.SmoothingOptions(0.0)
     batch: lab.BatchOptions = lab.BatchOptions(16)
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
@@ -91,11 +86,11 @@ def main(config: Config) -> lab.Result:
         rows = lab.packed_texts(test, corpus.tokenizer, config.data.row_tokens, cut=True)
         for note in dict.fromkeys((*corpus.train.notes, *corpus.validation.notes, *rows.notes)):
             run.note(note)
-        options = {"width": config.network.width, "depth": config.network.depth, "dropout": config.network.dropout}
-        training, model = lab.language_model(
+        training, model = lab.text_training(
+            "language_model",
             corpus,
             model=config.network.model,
-            fields=lab.known_fields(config.network.model, options),
+            fields=lab.known_fields(config.network.model, config.size),
             batch=config.batch,
             optimizer=config.optimizer,
             update=config.update,

@@ -11,12 +11,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from .. import lab, plots
+from .. import data, lab, plots
 
+BASELINE = "baseline.csv"
 COLUMNS = ("seed", "learning_rate", "validation_accuracy", "validation_loss", "test_accuracy")
 
 
@@ -29,12 +30,6 @@ class NetworkOptions:
     networks: Annotated[tuple[str, ...], lab.DISTINCT] = ("text_rnn", "text_lstm", "text_transformer")
     """Names of the networks; etude models lists all, with the role text_classifier. Numbers are reported by the last
     word of a name."""
-    width: Annotated[int | None, lab.COUNT] = None
-    """Width of the tokens and of all layers; by default each network's own."""
-    depth: Annotated[int | None, lab.COUNT] = None
-    """Number of layers or blocks; by default each network's own."""
-    dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
-    """Dropout rate; by default each network's own."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,8 @@ class Config:
     run: lab.RunOptions = lab.RunOptions()
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.LabeledTextOptions = lab.LabeledTextOptions("sentiment", row_tokens=64)
-    network: NetworkOptions = NetworkOptions(dropout=0.3)
+    network: NetworkOptions = NetworkOptions()
+    size: lab.SizeOptions = lab.SizeOptions(dropout=0.3)
     loss: lab.SmoothingOptions = lab.SmoothingOptions()
     batch: lab.BatchOptions = lab.BatchOptions(64)
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
@@ -75,35 +71,38 @@ def main(config: Config) -> lab.Result:
     with lab.open_run(__file__, config, PRESETS) as run:
         if run.result:
             return run.result
-        corpus = lab.labeled_corpus(config.data)
-        for note in dict.fromkeys((*corpus.train.notes, *corpus.validation.notes, *corpus.test.notes)):
+        texts = {split: lab.load(config.data, split) for split in data.text.SPLITS}
+        corpus = lab.labeled_corpus(config.data, texts)
+        test = lab.labeled_texts(texts["test"], corpus.tokenizer, config.data.row_tokens)
+        for note in dict.fromkeys((*corpus.train.notes, *corpus.validation.notes, *test.notes)):
             run.note(note)
-        run.display.doing("fitting the bag of words …")
-        values = lab.bag_of_words(config.data)
-        baseline = values["baseline_accuracy"]
-        lab.write_csv(run.folder / "baseline.csv", list(values), [list(values.values())])
+        if not (run.folder / BASELINE).exists():
+            run.display.doing("fitting the bag of words …")
+            found = lab.bag_of_words(texts)
+            lab.write_csv(run.folder / BASELINE, list(found), [list(found.values())])
+        values = {name: float(column[0]) for name, column in lab.read_csv(run.folder / BASELINE).items()}
         accuracies = {}
         for name in config.network.networks:
             short = name.rpartition(":")[2].rpartition("_")[2]
             part = run.part(short)
             if not (part.folder / "scores.csv").exists():
                 run.display.say(f"{name} …")
-                train_one(part, config, name, corpus)
+                train_one(part, config, name, corpus, test)
             numbers = scores_of(part.folder)
             accuracies[short] = numbers["test_accuracy"]
             values |= {f"{short}_{what}": x for what, x in numbers.items()}
-        gain = max(accuracies.values()) - baseline
+        gain = max(accuracies.values()) - values["baseline_accuracy"]
         claim = lab.Claim("accuracy of the best network beyond the bag of words", gain, "> 0", gain > 0)
         return run.finish(values, draw(run.folder), [claim])
 
 
-def train_one(part: lab.Run, config: Config, name: str, corpus: lab.LabeledCorpus) -> None:
+def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test: data.Source) -> None:
     """Trains one network, or a population of it, and writes its scores."""
-    options: dict[str, Any] = {field: getattr(config.network, field) for field in ("width", "depth", "dropout")}
-    training, _ = lab.text_classification(
+    training, _ = lab.text_training(
+        "text_classifier",
         corpus,
         model=name,
-        fields=lab.known_fields(name, options),
+        fields=lab.known_fields(name, config.size),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,
@@ -132,13 +131,13 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.LabeledCorpu
         checkpoint_every=config.stopping.checkpoint_every,
     )
     rows = trained.reported_rows(population)
-    test = trained.measure(trained.fitted.best, corpus.test)
+    measured = trained.measure(trained.fitted.best, test)
     columns = (
         trained.members.seeds[rows],
         trained.members.hyper["learning_rate"][rows],
         trained.at_best("validation", "accuracy")[rows],
         trained.at_best("validation", "loss")[rows],
-        test["accuracy"][rows],
+        measured["accuracy"][rows],
     )
     lab.write_csv(part.folder / "scores.csv", COLUMNS, zip(*columns, strict=True))
 
@@ -153,7 +152,7 @@ def scores_of(folder: Path) -> dict[str, float]:
 
 def draw(folder: Path) -> dict[str, plots.Figure]:
     """The figure, from the tables in the run's folder."""
-    baseline = lab.read_csv(folder / "baseline.csv")
+    baseline = lab.read_csv(folder / BASELINE)
     seeds = 1
     errors: dict[str, dict[str, np.ndarray]] = {}
     for path in sorted(folder.glob("*/scores.csv")):

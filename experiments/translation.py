@@ -34,12 +34,6 @@ class NetworkOptions:
     networks: Annotated[tuple[str, ...], lab.DISTINCT] = ("rnn_translator", "attention_translator", "transformer_small")
     """Names of the networks; etude models lists all, with the role translator. Numbers are reported by the first word
     of a name."""
-    width: Annotated[int | None, lab.COUNT] = None
-    """Width of the tokens and of all layers; by default each network's own."""
-    depth: Annotated[int | None, lab.COUNT] = None
-    """Number of layers, or of blocks, of the encoder and of the decoder; by default each network's own."""
-    dropout: Annotated[float | None, lab.PROPER_FRACTION] = None
-    """Dropout rate; by default each network's own."""
     attention: Literal["additive", "dot"] | None = None
     """Attention of recurrent networks that have one: additive (Bahdanau et al. 2015) or dot (Luong et al. 2015); by
     default each network's own."""
@@ -53,6 +47,7 @@ class Config:
     random: lab.RandomOptions = lab.RandomOptions()
     data: lab.PairOptions = lab.PairOptions(vocab_size=1000)
     network: NetworkOptions = NetworkOptions()
+    size: lab.SizeOptions = lab.SizeOptions()
     loss: lab.SmoothingOptions = lab.SmoothingOptions()
     batch: lab.BatchOptions = lab.BatchOptions(16)
     accumulation: lab.AccumulationOptions = lab.AccumulationOptions()
@@ -116,13 +111,12 @@ def main(config: Config) -> lab.Result:
 
 def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test: data.text.Texts) -> None:
     """Trains one network, or a population of it, and writes what it makes of the test sentences."""
-    options: dict[str, Any] = {name: getattr(config.network, name) for name in ("width", "depth", "dropout")}
-    if getattr(models.create(name), "attention", "none") != "none":
-        options["attention"] = config.network.attention
-    translator = lab.translation(
+    looks = getattr(models.create(name), "attention", "none") != "none"
+    plain, model = lab.text_training(
+        "translator",
         corpus,
         model=name,
-        fields=lab.known_fields(name, options),
+        fields=lab.known_fields(name, config.size, attention=config.network.attention if looks else None),
         batch=config.batch,
         optimizer=config.optimizer,
         update=config.update,
@@ -134,8 +128,8 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     )
     epochs = config.training.epochs
     population = lab.population_of(config.population, config.grid, config.layout)
-    training, schedule = lab.scheduled(translator.training, config.shape.schedule, config.schedule, epochs)
-    peak, figures = lab.choose_rate(part, translator.training, config.rate, config.population, config.grid)
+    training, schedule = lab.scheduled(plain, config.shape.schedule, config.schedule, epochs)
+    peak, figures = lab.choose_rate(part, plain, config.rate, config.population, config.grid)
     lab.save_figures(figures, part.folder)
     trained = lab.fit(
         part,
@@ -155,17 +149,17 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     sources, cut = corpus.rows(test, "source")
     if cut:
         part.note(f"Of {cut:,} of {len(test):,} test texts the first {corpus.lengths['source']} tokens are translated.")
-    translate = lab.translate(translator.model, corpus.tokenizer, corpus.lengths["target"], config.search)
+    translate = lab.translate(model, corpus.tokenizer, corpus.lengths["target"], config.search)
     made = [[first for first, *_ in translate(variables, sources)] for variables in best]
     content: dict[str, Any] = {column: list(texts) for column, texts in test.columns.items()}
     content["length"] = (sources != data.text.PAD).sum(1).tolist()
     content["translations"] = made
     content["validation_loss"] = trained.at_best("validation", "loss")[rows].tolist()
     content["learning_rate"] = float(trained.members.hyper["learning_rate"][rows][0])
-    if hasattr(translator.model, "attend"):
+    if hasattr(model, "attend"):
         chosen = next((i for i, length in enumerate(content["length"]) if MAPPED // 2 < length <= MAPPED), 0)
         source, made_of_it = content["source"][chosen], made[0][chosen]
-        ours, theirs, weights = lab.attention_map(translator.model, best[0], corpus.tokenizer, source, made_of_it)
+        ours, theirs, weights = lab.attention_map(model, best[0], corpus.tokenizer, source, made_of_it)
         if weights.any():  # a network without attention looks nowhere
             content["attention"] = {"source": ours, "target": theirs, "weights": np.round(weights, 4).tolist()}
     lab.write_json(part.folder / "translations.json", content)

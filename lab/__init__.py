@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         views,
         voting_views,
     )
+    from .baseline import bag_of_words
     from .classifier import Classifier, classification, more_accurate, named_model, weights_of_classes
     from .cli import command, experiments, parse
     from .config import Option, check, flatten, options_of, override, read_config, read_json, to_json
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from .generation import draw_curves, draw_stages, stages, stages_of, train_in_stages
     from .grids import parse_grid
     from .judge import Judge, prepare_judge, train_judge
-    from .language import SamplingOptions, continue_text, language_model
+    from .language import SamplingOptions, continue_text
     from .options import (
         NO_GRID,
         SCHEDULE_NAMES,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
         ScheduleOptions,
         SeedsOptions,
         ShapeOptions,
+        SizeOptions,
         StoppingOptions,
         TextOptions,
         TrainingOptions,
@@ -115,8 +117,18 @@ if TYPE_CHECKING:
         segmentation_scores,
     )
     from .tables import read_csv, write_csv
-    from .text_classifier import LabeledCorpus, bag_of_words, labeled_corpus, text_classification
-    from .texts import Corpus, corpus, encoded, labeled_texts, packed_texts, rows_for, texts_of, trained_tokenizer
+    from .text_networks import SmoothingOptions, text_training
+    from .texts import (
+        Corpus,
+        corpus,
+        encoded,
+        labeled_corpus,
+        labeled_texts,
+        packed_texts,
+        rows_for,
+        texts_of,
+        trained_tokenizer,
+    )
     from .trained import Trained, fit, write_members
     from .training import (
         Start,
@@ -129,14 +141,7 @@ if TYPE_CHECKING:
         population_of,
         warmup_cosine,
     )
-    from .translator import (
-        SearchOptions,
-        SmoothingOptions,
-        Translator,
-        attention_map,
-        translate,
-        translation,
-    )
+    from .translator import SearchOptions, attention_map, translate
     from .valid import (
         COUNT,
         DISTINCT,
@@ -185,7 +190,6 @@ __all__ = [
     "GridOptions",
     "Judge",
     "JudgeOptions",
-    "LabeledCorpus",
     "LabeledTextOptions",
     "LayoutOptions",
     "LossOptions",
@@ -212,6 +216,7 @@ __all__ = [
     "SegmentationLossOptions",
     "Segmenter",
     "ShapeOptions",
+    "SizeOptions",
     "SmoothingOptions",
     "Start",
     "StartingWeights",
@@ -221,7 +226,6 @@ __all__ = [
     "TrainedNetwork",
     "Training",
     "TrainingOptions",
-    "Translator",
     "UpdateOptions",
     "Valid",
     "ViewOptions",
@@ -260,7 +264,6 @@ __all__ = [
     "label_of",
     "labeled_corpus",
     "labeled_texts",
-    "language_model",
     "larger_overlap",
     "load",
     "load_arrays",
@@ -311,7 +314,7 @@ __all__ = [
     "stages",
     "stages_of",
     "starting_weights",
-    "text_classification",
+    "text_training",
     "texts_of",
     "things_of",
     "to_json",
@@ -320,7 +323,6 @@ __all__ = [
     "train_judge",
     "trained_tokenizer",
     "translate",
-    "translation",
     "unpack",
     "views",
     "voting_views",
@@ -344,6 +346,7 @@ __getattr__ = on_first_use(
             of_images views voting_views
         """,
         "classifier": "Classifier classification more_accurate named_model weights_of_classes",
+        "baseline": "bag_of_words",
         "cli": "command experiments parse",
         "config": "Option check flatten options_of override read_config read_json to_json",
         "detector": "AssignmentOptions Detector FindingOptions FusionOptions detection detection_scores find_objects "
@@ -352,13 +355,13 @@ __getattr__ = on_first_use(
         "folder": "read_result run_folder write_json",
         "generation": "draw_curves draw_stages stages stages_of train_in_stages",
         "grids": "parse_grid",
-        "language": "SamplingOptions continue_text language_model",
+        "language": "SamplingOptions continue_text",
         "judge": "Judge prepare_judge train_judge",
         "options": """
             NO_GRID SCHEDULE_NAMES AccumulationOptions AveragingOptions BatchOptions DataOptions DropOptions GridOptions
             JudgeOptions LabeledTextOptions LayoutOptions LossOptions ModelOptions OptimizerName OptimizerOptions
             PairOptions PrecisionOptions RandomOptions RangeTestOptions RateOptions ScheduleOptions SeedsOptions
-            ShapeOptions StoppingOptions TextOptions TrainingOptions UpdateOptions without_end
+            ShapeOptions SizeOptions StoppingOptions TextOptions TrainingOptions UpdateOptions without_end
         """,
         "packed": "Packed pack read_packed unpack",
         "race": "Race draw_race entrant",
@@ -371,15 +374,15 @@ __getattr__ = on_first_use(
             region_threshold segmentation segmentation_scores
         """,
         "tables": "read_csv write_csv",
-        "text_classifier": "LabeledCorpus bag_of_words labeled_corpus text_classification",
-        "texts": "Corpus corpus encoded labeled_texts packed_texts rows_for texts_of trained_tokenizer",
+        "text_networks": "SmoothingOptions text_training",
+        "texts": """
+            Corpus corpus encoded labeled_corpus labeled_texts packed_texts rows_for texts_of trained_tokenizer
+        """,
         "trained": "Trained fit write_members",
         "training": """
             Start Training hyperparameters known_fields load make_optimizer make_training population_of warmup_cosine
         """,
-        "translator": """
-            SearchOptions SmoothingOptions Translator attention_map translate translation
-        """,
+        "translator": "SearchOptions attention_map translate",
         "weights": "FreezeOptions StartingWeights WeightsOptions starting_weights",
         "valid": """
             COUNT DISTINCT FRACTION NON_NEGATIVE POSITIVE PROPER_FRACTION SEED Choice Grid Valid at_least check_hyper

@@ -1,12 +1,10 @@
-"""Language models, as a `Training`, and what they write."""
+"""What language models write."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +13,6 @@ from .. import tasks
 from ..data.text import BEGIN, END, Tokenizer
 from ..errors import InputError
 from ..models import sequences
-from .options import BatchOptions, LayoutOptions, OptimizerOptions, UpdateOptions
-from .saved_network import SavedNetwork
-from .texts import Corpus
-from .training import Training, make_training, named_network
 from .valid import COUNT, POSITIVE, Valid
 
 
@@ -34,55 +28,6 @@ class SamplingOptions:
     """Number of the likeliest tokens that are drawn from; by default all."""
     top_p: Annotated[float, Valid("in (0, 1]", lambda x: 0 < x <= 1)] = 1.0
     """Probability of the likeliest tokens, together, that are drawn from; 1 for all."""
-
-
-def language_model(
-    corpus: Corpus,
-    *,
-    model: str | nn.Module,
-    batch: BatchOptions,
-    optimizer: OptimizerOptions,
-    update: UpdateOptions,
-    label_smoothing: float = 0.0,
-    seed: int = 0,
-    fields: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
-    layout: LayoutOptions = LayoutOptions(),
-    accumulate: int = 1,
-) -> tuple[Training, nn.Module]:
-    """The training of the network that options name, and the network.
-
-    Args:
-      corpus: texts, as tokens.
-      model: a name of `models.names(role="language_model")`, or a module: (tokens, segments) -> logits of the next
-      batch, optimizer, update, layout: groups of options.
-      label_smoothing: probability that the training target moves from the token to all tokens alike.
-      seed: seed of the training.
-      fields: fields of the named network, such as {"width": 64}.
-      dtype: data type of activations and gradients.
-      accumulate: number of parts of a batch.
-    Raises: InputError for a name, field or number that is not valid.
-    """
-    name, network = None, model
-    if isinstance(model, str):
-        name = model
-        sizes = {"vocab_size": corpus.tokenizer.vocab_size}
-        network = named_network(model, "language_model", dtype, None, **sizes, **(fields or {}))
-    assert isinstance(network, nn.Module)
-    (length,) = corpus.train.element_spec["text"].shape
-    training = make_training(
-        tasks.language_model(network, length, label_smoothing=label_smoothing),
-        corpus.train,
-        corpus.validation,
-        batch=batch,
-        optimizer=optimizer,
-        update=update,
-        seed=seed,
-        layout=layout,
-        accumulate=accumulate,
-    )
-    saved = SavedNetwork.of_texts(network, name, corpus.train, "language_model", corpus.tokenizer, (length,))
-    return replace(training, saved=saved), network
 
 
 def continue_text(

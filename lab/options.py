@@ -7,20 +7,18 @@ place in `run`, augmentation in `augmentation`. No function takes a group that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from .. import data as sources
 from .. import schedules, train
+from ..data import NO_PROGRESS, Report
 from .cache import cache_folder
 from .valid import COUNT, FRACTION, NON_NEGATIVE, POSITIVE, PROPER_FRACTION, SEED, Choice, Grid, at_least
 
 Feed = Literal["auto", "resident", "stream"]
-Report = Callable[[int, int], None]
-"""Called with (files checked, files in all) while files of a user are checked."""
-NO_PROGRESS: Report = lambda done, total: None  # noqa: E731
 RANGE = ("range_lowest", "range_highest", "range_steps_per_decade")  # options of a range test that finds the rate
 SCHEDULE_NAMES = (*schedules.SCHEDULES, "warmup_linear", "warmup_cosine", "plateau")
 
@@ -164,6 +162,21 @@ class ModelOptions:
 
     model: str = "resnet8"
     """Name of the network, such as resnet20, resnet50 or vit_tiny_patch4_32; etude models lists all."""
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """How large a network that reads texts is."""
+
+    TITLE: ClassVar[str] = "model"
+
+    width: Annotated[int | None, COUNT] = None
+    """Width of the tokens and of all layers; by default each network's own."""
+    depth: Annotated[int | None, COUNT] = None
+    """Number of layers or blocks, of translators in the encoder and in the decoder each; by default each network's
+    own."""
+    dropout: Annotated[float | None, PROPER_FRACTION] = None
+    """Dropout rate; by default each network's own."""
 
 
 @dataclass(frozen=True)

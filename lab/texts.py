@@ -12,7 +12,7 @@ import numpy as np
 from .. import data
 from ..data.text import Texts, Tokenizer, pack, padded, train_tokenizer
 from ..errors import InputError, MissingFile
-from .options import TextOptions
+from .options import LabeledTextOptions, TextOptions
 from .training import load
 
 STEP = 16  # rows are as long as a multiple of it: lengths of texts of another seed or split hardly change them
@@ -28,7 +28,7 @@ class Corpus:
     """Column -> the most tokens that a text of it may have, its end included: enough for a quarter more than the
     longest training text has, and no more than a row."""
     train: data.Source
-    """The training split, several texts to a row."""
+    """The training split; of pairs and plain texts several to a row."""
     validation: data.Source
     """The split to choose on, likewise."""
 
@@ -48,10 +48,24 @@ def corpus(options: TextOptions, *, cut: bool = False) -> Corpus:
     """
     texts = {split: load(options, split) for split in ("train", "validation")}
     tokenizer = trained_tokenizer(options, texts["train"])
-    longest = {name: max(map(len, each)) for name, each in encoded(texts["train"], tokenizer).items()}
+    tokens = {split: encoded(each, tokenizer) for split, each in texts.items()}
+    longest = {name: max(map(len, each)) for name, each in tokens["train"].items()}
     lengths = {name: min(options.row_tokens, -(-5 * most // 4 // STEP) * STEP) for name, most in longest.items()}
-    sources = {split: packed_texts(each, tokenizer, options.row_tokens, cut=cut) for split, each in texts.items()}
+    sources = {split: _packed(each, tokens[split], options.row_tokens, cut) for split, each in texts.items()}
     return Corpus(tokenizer, lengths, **sources)
+
+
+def labeled_corpus(options: LabeledTextOptions, texts: Mapping[str, Texts]) -> Corpus:
+    """The training and the validation split of texts with labels, one text to a row.
+
+    Args:
+      options: name the kind of tokens and the most that are read of each text.
+      texts: split -> its texts.
+    Raises: InputError if the tokenizer can't be trained.
+    """
+    tokenizer, length = trained_tokenizer(options, texts["train"]), options.row_tokens
+    sources = {split: labeled_texts(texts[split], tokenizer, length) for split in ("train", "validation")}
+    return Corpus(tokenizer, {"text": length}, **sources)
 
 
 def trained_tokenizer(options: TextOptions, texts: Texts) -> Tokenizer:
@@ -76,7 +90,11 @@ def packed_texts(texts: Texts, tokenizer: Tokenizer, length: int, *, cut: bool =
     Returns: a source of `data.text.pack`'s arrays.
     Raises: InputError if all texts are longer than a row and none is cut.
     """
-    tokens, notes = encoded(texts, tokenizer), texts.notes
+    return _packed(texts, encoded(texts, tokenizer), length, cut)
+
+
+def _packed(texts: Texts, tokens: Mapping[str, list[np.ndarray]], length: int, cut: bool) -> data.Source:
+    notes = texts.notes
     fits = np.all([[len(each) <= length for each in column] for column in tokens.values()], axis=0)
     what = f"{int((~fits).sum()):,} of {len(fits):,} {texts.split} texts are longer than {length} tokens"
     if cut:
@@ -111,21 +129,20 @@ def _source(texts: Texts, rows: Mapping[str, np.ndarray], notes: Sequence[str]) 
     )
 
 
-def rows_for(texts: Sequence[str], tokenizer: Tokenizer, length: int, what: str = "text") -> np.ndarray:
+def rows_for(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
     """Texts of a user as rows of tokens, int32 [texts, length].
 
     Args:
       texts: the texts.
       tokenizer: makes tokens.
       length: the most tokens that a network reads.
-      what: what a text is called in a message.
     Raises: InputError for a text that is longer.
     """
     tokens = tokenizer.encode(texts)
     for number, each in enumerate(tokens, 1):
         if len(each) > length:
             raise InputError(
-                f"{what} {number} has {len(each):,} tokens, its end included; the network reads at most {length}. "
+                f"text {number} has {len(each):,} tokens, its end included; the network reads at most {length}. "
                 "Give parts of it, such as sentences."
             )
     return padded(tokens, length)

@@ -25,17 +25,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import data, models, schedules, tasks, train
+from ..data import NO_PROGRESS, Report
 from ..errors import InputError
 from .arrays import evaluation_batch
 from .folder import write_json
 from .grids import parse_grid
 from .options import (
-    NO_PROGRESS,
     BatchOptions,
     GridOptions,
     LayoutOptions,
     OptimizerOptions,
-    Report,
     ScheduleOptions,
     SeedsOptions,
     UpdateOptions,
@@ -106,15 +105,17 @@ def named_network(name: str, role: str, dtype: str, axis_name: str | None, **fie
     return model.clone(axis_name=axis_name) if "axis_name" in models.fields(model) else model
 
 
-def known_fields(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(name: str, options: Any, **given: Any) -> dict[str, Any]:
     """Fields of a named network that options set, without those that are None or that the network does not have.
 
     Args:
       name: same as in `models.create`.
-      given: field -> value or None.
+      options: a group of options that are named as fields, such as `SizeOptions`.
+      given: more of them: field -> value or None.
     """
     known = models.fields(models.create(name))
-    return {field: value for field, value in given.items() if value is not None and field in known}
+    every = asdict(options) | given
+    return {field: value for field, value in every.items() if value is not None and field in known}
 
 
 def population_of(

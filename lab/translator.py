@@ -1,12 +1,11 @@
-"""Networks that translate, as a `Training`, and what they make of texts."""
+"""What networks that translate make of texts, and where they look."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,23 +15,9 @@ from ..data.text import BEGIN, END, Tokenizer
 from ..errors import InputError
 from ..models import sequences
 from .arrays import in_batches
-from .options import BatchOptions, LayoutOptions, OptimizerOptions, UpdateOptions
-from .saved_network import SavedNetwork
-from .texts import Corpus
-from .training import Training, make_training, named_network
-from .valid import COUNT, NON_NEGATIVE, PROPER_FRACTION
+from .valid import COUNT, NON_NEGATIVE
 
 AT_ONCE = 64  # texts that are translated together: a beam of 4 makes 256 rows of them
-
-
-@dataclass(frozen=True)
-class SmoothingOptions:
-    """How the loss of tokens differs from their negative log probability."""
-
-    TITLE: ClassVar[str] = "model"
-
-    label_smoothing: Annotated[float, PROPER_FRACTION] = 0.1
-    """Probability that the training target moves from the token to all tokens alike."""
 
 
 @dataclass(frozen=True)
@@ -45,68 +30,6 @@ class SearchOptions:
     """Number of beginnings that are kept; 1 takes the likeliest token each time."""
     length_penalty: Annotated[float, NON_NEGATIVE] = 0.6
     """Exponent by which longer translations are preferred."""
-
-
-@dataclass(frozen=True)
-class Translator:
-    """A network that translates, ready to train."""
-
-    training: Training
-    """How it is trained."""
-    model: nn.Module
-    """(source, target so far) -> logits of the target's next tokens."""
-
-
-def translation(
-    corpus: Corpus,
-    *,
-    model: str | nn.Module,
-    batch: BatchOptions,
-    optimizer: OptimizerOptions,
-    update: UpdateOptions,
-    label_smoothing: float = 0.0,
-    seed: int = 0,
-    fields: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
-    layout: LayoutOptions = LayoutOptions(),
-    accumulate: int = 1,
-) -> Translator:
-    """Builds the network that options name.
-
-    Args:
-      corpus: pairs, as tokens.
-      model: a name of `models.names(role="translator")`, or a module: (source, target so far, segments of both) ->
-        logits [batch, target, vocabulary].
-      batch, optimizer, update, layout: groups of options.
-      label_smoothing: probability that the training target moves from the token to all tokens alike.
-      seed: seed of the training.
-      fields: fields of the named network, such as {"width": 64}.
-      dtype: data type of activations and gradients.
-      accumulate: number of parts of a batch.
-    Raises: InputError for a name, field or number that is not valid.
-    """
-    name, network = None, model
-    if isinstance(model, str):
-        name = model
-        fields = {"vocab_size": corpus.tokenizer.vocab_size, **(fields or {})}
-        network = named_network(model, "translator", dtype, None, **fields)
-    assert isinstance(network, nn.Module)
-    lengths = tuple(corpus.lengths[column] for column in ("source", "target"))
-    row = corpus.train.element_spec["source"].shape[0]
-    task = tasks.translation(network, (row, row), label_smoothing=label_smoothing)
-    training = make_training(
-        task,
-        corpus.train,
-        corpus.validation,
-        batch=batch,
-        optimizer=optimizer,
-        update=update,
-        seed=seed,
-        layout=layout,
-        accumulate=accumulate,
-    )
-    saved = SavedNetwork.of_texts(network, name, corpus.train, "translator", corpus.tokenizer, lengths)
-    return Translator(replace(training, saved=saved), network)
 
 
 def translate(

@@ -5,7 +5,7 @@ from .annotated.coco_export import export_coco
 from .annotated.letterbox import Frame, read_framed
 from .annotated.rle import mask_of, run_lengths
 from .catalogue import MOST_PIXELS_PER_SIDE, load, names
-from .files import shown
+from .files import NO_PROGRESS, Report, shown
 from .images import image_spec, labels, moments, require_images
 from .pixels import decode, read_image
 from .regions import with_regions
@@ -14,10 +14,12 @@ from .splits import SPLIT_OF, assign_names
 
 __all__ = [
     "MOST_PIXELS_PER_SIDE",
+    "NO_PROGRESS",
     "SPLIT_OF",
     "Arrays",
     "Frame",
     "Records",
+    "Report",
     "Source",
     "assign_names",
     "decode",

@@ -280,7 +280,7 @@ class Transformer(nn.Module):
 
     def encode(self, source: jax.Array, segments: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Tokens [batch, source] -> what the decoder attends to, [batch, source, width]."""
-        where = {"mask": source != PAD} | _in_rows(segments)
+        where: dict[str, Any] = {"mask": source != PAD, **_in_rows(segments)}
         return self.encoder(embedded(self.source_embed, source), train, **where)[0]
 
     def start(self, source: jax.Array, length: int) -> tuple[Memory, jax.Array]:
