@@ -29,7 +29,7 @@ class Config(detection.Config):
     fusion: lab.FusionOptions = lab.FusionOptions()
 
 
-DEMO = lab.override(Config(), **detection.DEMO_OPTIONS)
+DEMO = lab.override(Config(), **detection.DEMO_OPTIONS | {"epochs": 5})
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", **detection.SMOKE_OPTIONS),
     "demo": DEMO,
