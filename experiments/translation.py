@@ -82,7 +82,14 @@ PRESETS = {
         epochs=10,
     ),
     "multi30k": lab.override(
-        Config(), preset="multi30k", data="multi30k_en_cs", vocab_size=6000, width=192, attention="dot", epochs=12
+        Config(),
+        preset="multi30k",
+        data="multi30k_en_cs",
+        vocab_size=6000,
+        width=192,
+        attention="dot",
+        dropout=0.25,
+        epochs=12,
     ),
 }
 

@@ -2,8 +2,8 @@
 
 The lecture's h(t) = σ(W h(t−1) + U x(t)) is Elman's network (1990); GRU and LSTM add gates, so that a state can also be
 kept. A cell is a row of `CELLS`: how wide its gates are, how many states it has, and one step. All else is shared: what
-the inputs add is computed for all positions at once, and the steps run under `lax.scan`. Of padded sequences, padding
-changes nothing: neither the states nor, backwards, where a sequence begins.
+the inputs add is computed for all positions at once, and the steps run under `scan_products`. Of padded sequences,
+padding changes nothing: neither the states nor, backwards, where a sequence begins.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from ...errors import InputError, unknown_name
 from ..layers import Dropout, check_positive, get_activation, precision
+from .scan import scan_products
 
 State = tuple[jax.Array, ...]
 """The states of a cell, [batch, features] each. The first is what it answers."""
@@ -217,19 +218,21 @@ class Direction(nn.Module):
             from_input = from_input + self._param("input_bias", bias, (width,))
             hidden_bias = self._param("hidden_bias", nn.initializers.zeros, (width,))
 
-        def step(state, position):
-            added, here, again = position
+        def step(product, state, added, where):
+            here, again = where
             if again is not None:
                 state = tuple(jnp.where(again[:, None], 0, each) for each in state)
-            after = cell.step(state, added, state[0] @ hidden_kernel + hidden_bias, activation)
+            after = cell.step(state, added, product("hidden", state[0]), activation)
             if here is None:
                 return after, after[0]
             kept = here[:, None]
             after = tuple(jnp.where(kept, new, old) for new, old in zip(after, state, strict=True))
             return after, jnp.where(kept, after[0], 0)
 
-        by_position = from_input, *(None if each is None else each.T for each in (inside, restart))
-        end, answers = jax.lax.scan(step, state, by_position, reverse=reverse)
+        products = {"hidden": lambda shared, h: h @ shared[0] + shared[1]}
+        where = tuple(None if each is None else each.T for each in (inside, restart))
+        shared = hidden_kernel, hidden_bias
+        end, answers = scan_products(step, products, shared, state, from_input, where, reverse=reverse)
         return answers.swapaxes(0, 1), end
 
     def _param(self, name: str, init: Callable, shape: tuple[int, ...]) -> jax.Array:

@@ -6,6 +6,8 @@ With it, each position of the target looks at all positions of the source (Bahda
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +18,7 @@ from jax.typing import DTypeLike
 from ...errors import unknown_name
 from ..layers import Dropout, check_positive, precision
 from .recurrent import CELLS, Recurrent, State
+from .scan import Product, scan_products
 from .transformer import PAD, begins, embedded, embedding
 
 ATTENTIONS = ("none", "additive", "dot")
@@ -36,15 +39,39 @@ class Carried(NamedTuple):
     """[batch, 2 · width], what the last position looked at."""
 
 
-class Packed(NamedTuple):
-    """What positions of a target need to know where several sentences stand in a row: [batch, target, …]."""
+class Shared(NamedTuple):
+    """What all positions of a target use."""
 
-    segment: jax.Array
-    """int [batch, target], which sentence it belongs to."""
-    begins: jax.Array
-    """bool [batch, target], whether it is its first position."""
-    state: State
-    """The states before that position, [batch, target, depth, width] each."""
+    layers: tuple[Mapping[str, jax.Array], ...]
+    """Parameters of the writer's layers."""
+    keys: jax.Array
+    """[batch, source, width]."""
+    values: jax.Array
+    """[batch, source, 2 · width]."""
+    query: Mapping[str, jax.Array] | None
+    """Parameters that turn a state into a query, for additive attention."""
+    energy: Mapping[str, jax.Array] | None
+    """Parameters that turn query and key into a score, for additive attention."""
+
+
+class Position(NamedTuple):
+    """What one position of the target adds."""
+
+    x: jax.Array
+    """Its embedded token, [batch, width]."""
+    kept: jax.Array
+    """What dropout multiplies the states by, [depth − 1, batch, width]."""
+    first: State | None = None
+    """The states to begin with if a sentence begins here, [depth, batch, width] each."""
+
+
+class Place(NamedTuple):
+    """Where one position of the target stands."""
+
+    inside: jax.Array
+    """bool [batch, source], which positions of the source belong to its sentence."""
+    begins: jax.Array | None = None
+    """bool [batch], whether a sentence begins here; None where each has a row of its own."""
 
 
 class RecurrentTranslator(nn.Module):
@@ -123,8 +150,16 @@ class RecurrentTranslator(nn.Module):
     def step(self, carried: Carried, tokens: jax.Array, at: jax.Array | int) -> tuple[jax.Array, Carried]:
         """One position of the target: tokens [batch] -> logits [batch, vocab_size], what to carry."""
         del at
-        carried, (answer, _) = self._position(carried, embedded(self.embed, tokens[:, None])[:, 0], None, False)
-        return self._logits(answer), carried
+        shared, products = self._shared(carried), _products(self.depth)
+        x = embedded(self.embed, tokens[:, None])[:, 0]
+        position = Position(x, jnp.ones((self.depth - 1, 1, 1), self.dtype))
+        (state, attended, _), (answer, _) = self._step()(
+            lambda name, x: products[name](shared, x),
+            self._first(carried),
+            position,
+            Place(carried.segments > 0),
+        )
+        return self._logits(self._answer(answer, False)), carried._replace(state=state, attended=attended)
 
     def _read(self, source: jax.Array, segments: jax.Array | None, train: bool) -> Carried:
         segments = (source != PAD).astype(jnp.int32) if segments is None else segments
@@ -156,47 +191,49 @@ class RecurrentTranslator(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """What each position of the target answers [batch, target, width], and looks at [batch, target, source]."""
         x, carried = self.drop(embedded(self.embed, target), train), self._read(source, source_segments, train)
-        packed = None
+        begin, first = None, None
+        inside = jnp.broadcast_to((carried.segments > 0)[:, None], (*target.shape, source.shape[1]))
         if target_segments is not None:
             states = self._first_states(carried.values, carried.segments, target_segments)
-            packed = Packed(target_segments, begins(target_segments), states)
-        write = nn.scan(
-            lambda module, carried, position: module._position(carried, *position, train),
-            variable_broadcast="params",
-            split_rngs={"params": False, "dropout": True},
-            in_axes=1,
-            out_axes=1,
+            first = tuple(each.transpose(1, 2, 0, 3) for each in states)
+            begin, inside = begins(target_segments).T, carried.segments[:, None] == target_segments[:, :, None]
+        kept = self.drop(jnp.ones((target.shape[1], self.depth - 1, len(x), self.width), self.dtype), train)
+        shared = self._shared(carried)
+        moving, held = Position(x.swapaxes(0, 1), kept, first), Place(inside.swapaxes(0, 1), begin)
+        _, (answers, weights) = scan_products(
+            self._step(), _products(self.depth), shared, self._first(carried), moving, held
         )
-        return write(self, carried, (x, packed))[1]
+        return self._answer(answers.swapaxes(0, 1), train), weights.swapaxes(0, 1)
 
-    def _position(
-        self, carried: Carried, x: jax.Array, packed: Packed | None, train: bool
-    ) -> tuple[Carried, tuple[jax.Array, jax.Array]]:
-        """A position's embedded token [batch, width] -> what to carry, (its answer [batch, width], its weights)."""
-        looks, inside = self.attention != "none", carried.segments > 0
-        if packed is not None:
-            inside = carried.segments == packed.segment[:, None]
-            first = tuple(each.swapaxes(0, 1) for each in packed.state)
-            state = (jnp.where(packed.begins[:, None], new, old) for new, old in zip(first, carried.state, strict=True))
-            attended = jnp.where(packed.begins[:, None], 0, carried.attended)
-            carried = carried._replace(state=tuple(state), attended=attended)
-        x = jnp.concatenate([x, carried.attended], -1) if looks else x
-        answer, state = self.writer(x[:, None], state=carried.state, train=train)
-        answer, attended, weights = answer[:, 0], carried.attended, jnp.zeros(inside.shape, self.dtype)
-        if looks:
-            weights = self._weights(answer, carried.keys, inside)
-            attended = jnp.einsum("bs,bsw->bw", weights, carried.values)
-            answer = jnp.concatenate([answer, attended], -1)
-        answer = self.drop(jnp.tanh(self.output(answer)), train)
-        return carried._replace(state=state, attended=attended), (answer, weights)
+    def _step(self) -> Callable:
+        """One position, for `scan_products`."""
+        return partial(_position, step=CELLS[self.cell].step, depth=self.depth, attention=self.attention)
 
-    def _weights(self, answer: jax.Array, keys: jax.Array, inside: jax.Array) -> jax.Array:
-        """[batch, source], of sum 1."""
-        if self.attention == "additive":
-            energy = self.energy(jnp.tanh(self.query(answer)[:, None] + keys))[..., 0]
-        else:
-            energy = jnp.einsum("bw,bsw->bs", answer, keys)
-        return jax.nn.softmax(jnp.where(inside, energy, 0.7 * jnp.finfo(energy.dtype).min))
+    def _first(self, carried: Carried) -> tuple[State, jax.Array, jax.Array | None]:
+        """What `_position` carries. Keys that are added to a query are there, since their gradient by position would be
+        as large as all that the tanh of the sum answers; it is added up step by step."""
+        return carried.state, carried.attended, carried.keys if self.attention == "additive" else None
+
+    def _shared(self, carried: Carried) -> Shared:
+        if self.is_initializing():  # parameters are made where modules are called
+            state = carried.state[0][0]
+            self.writer(jnp.concatenate([state, *self._looked_at(carried.attended)], -1)[:, None])
+            if self.attention == "additive":
+                self.energy(self.query(state))
+        names = ("query", "energy") if self.attention == "additive" else ()
+        of = {
+            name: jax.tree.map(lambda x: x.astype(self.dtype), getattr(self, name).variables["params"])
+            for name in ("writer", *names)
+        }
+        layers = tuple(of["writer"][f"layer{layer}"] for layer in range(self.depth))
+        return Shared(layers, carried.keys, carried.values, of.get("query"), of.get("energy"))
+
+    def _looked_at(self, attended: jax.Array) -> tuple[jax.Array, ...]:
+        return () if self.attention == "none" else (attended,)
+
+    def _answer(self, answers: jax.Array, train: bool) -> jax.Array:
+        """States, and what they looked at -> [..., width]."""
+        return self.drop(jnp.tanh(self.output(answers)), train)
 
     def _logits(self, answer: jax.Array) -> jax.Array:
         logits = self.embed.attend(answer)
@@ -204,3 +241,57 @@ class RecurrentTranslator(nn.Module):
 
     def _dense(self, features: int, *, use_bias: bool = True) -> nn.Dense:
         return nn.Dense(features, use_bias=use_bias, **precision(self), kernel_init=nn.initializers.glorot_uniform())
+
+
+def _position(
+    product: Product,
+    carry: tuple[State, jax.Array, jax.Array | None],
+    position: Position,
+    place: Place,
+    *,
+    step: Callable,
+    depth: int,
+    attention: str,
+) -> tuple[tuple[State, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]:
+    """(states, what the last position looked at, keys) -> the same after this one, (its answer, its weights)."""
+    state, attended, keys = carry
+    if place.begins is not None and position.first is not None:
+        begins = place.begins[:, None]
+        state = tuple(jnp.where(begins, new, old) for new, old in zip(position.first, state, strict=True))
+        attended = jnp.where(begins, 0, attended)
+    x = jnp.concatenate([position.x, attended], -1) if attention != "none" else position.x
+    layers = []
+    for layer in range(depth):
+        before = tuple(each[layer] for each in state)
+        x = x * position.kept[layer - 1] if layer else x
+        layers.append(step(before, product(f"input{layer}", x), product(f"hidden{layer}", before[0]), jnp.tanh))
+        x = layers[-1][0]
+    weights = jnp.zeros(place.inside.shape, x.dtype)
+    if attention != "none":
+        if keys is not None:
+            scores = product("energy", jnp.tanh(product("query", x)[:, None] + keys))
+        else:
+            scores = product("scores", x)
+        weights = jax.nn.softmax(jnp.where(place.inside, scores, 0.7 * jnp.finfo(scores.dtype).min))
+        attended = product("mean", weights)
+        x = jnp.concatenate([x, attended], -1)
+    return (tuple(jnp.stack(each) for each in zip(*layers, strict=True)), attended, keys), (x, weights)
+
+
+def _products(depth: int) -> dict[str, Callable[[Shared, jax.Array], jax.Array]]:
+    """What a position computes with what all of them share; each takes shared arrays, and an array of the position."""
+    layers = {
+        f"{part}{layer}": partial(_dense, layer=layer, part=part)
+        for layer in range(depth)
+        for part in ("input", "hidden")
+    }
+    return layers | {
+        "scores": lambda shared, state: jnp.einsum("bw,bsw->bs", state, shared.keys),
+        "query": lambda shared, state: state @ shared.query["kernel"] + shared.query["bias"],
+        "energy": lambda shared, both: (both @ shared.energy["kernel"])[..., 0] + shared.energy["bias"],
+        "mean": lambda shared, weights: jnp.einsum("bs,bsw->bw", weights, shared.values),
+    }
+
+
+def _dense(shared: Shared, x: jax.Array, *, layer: int, part: str) -> jax.Array:
+    return x @ shared.layers[layer][f"{part}_kernel"] + shared.layers[layer][f"{part}_bias"]
