@@ -15,20 +15,17 @@ Read: `lax / ours` should be >= 1 for each layer, up to noise; for ResNet-20 `to
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
-import subprocess
-import time
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from beside import Peer, seconds_of
 from etude import diffusion, models, schedules, tasks, train
 from etude.models.layers import conv, convolution
 
@@ -68,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     jax.config.update("jax_enable_compilation_cache", False)
-    peer = Peer(options.torch) if options.torch else None
+    peer = Peer(options.torch, "torch_convolution.py") if options.torch else None
     variants = [("ours", conv, "", 1), ("lax", lax_conv, "", 1)]
     variants += [("ours", conv, " loop", LOOP), ("lax", lax_conv, " loop", LOOP)] if options.loops else []
     heads = "ours: a device per core" + ", looped: ours, lax" * options.loops
@@ -110,20 +107,6 @@ def compare(label, take, peer, told, options) -> None:
     print(f"{label:<34}{columns}", flush=True)
 
 
-class Peer:
-    """The PyTorch process."""
-
-    def __init__(self, python: str):
-        script = Path(__file__).parent / "peers" / "torch_convolution.py"
-        self._process = subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, told) -> dict[str, float]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(told), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
-
-
 def lax_conv(x, kernel, *, strides=(1, 1), padding="SAME", groups=1):
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
@@ -148,7 +131,7 @@ def layer(convolve, batch, size, channels, features, kernel, stride, padding, lo
         return (x + 1e-9 * dx, w + 1e-9 * dw), None
 
     run = jax.jit(once) if loop == 1 else jax.jit(lambda x, w: jax.lax.scan(body, (x, w), None, length=loop)[0])
-    return lambda: seconds_of(run, x, w) / loop
+    return lambda: seconds_of(CALLS, run, x, w) / loop
 
 
 def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
@@ -190,15 +173,7 @@ def training_step(convolve, name, fields, batch, image, loop=1, parallel="jit"):
     unrolled = partial(nn.scan, unroll=1 if convolve is conv or loop > 1 else 100)
     with mock.patch.object(convolution, "conv", convolve), mock.patch.object(nn, "scan", unrolled):
         jax.block_until_ready(take())  # or what is timed next begins while this still runs
-    return lambda: seconds_of(take) / loop
-
-
-def seconds_of(run, *arguments) -> float:
-    """Of one call, the mean of `CALLS`; each waits for the last."""
-    began = time.perf_counter()
-    for _ in range(CALLS):
-        jax.block_until_ready(run(*arguments))
-    return (time.perf_counter() - began) / CALLS
+    return lambda: seconds_of(CALLS, take) / loop
 
 
 if __name__ == "__main__":

@@ -11,19 +11,16 @@ Read: `torch / ours` should be >= 1 for steps; for decoding, ours should write a
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
-import subprocess
-import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from beside import Peer, seconds_of
 from etude import models, schedules, tasks, train
 from etude.models import sequences
 
@@ -54,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     jax.config.update("jax_enable_compilation_cache", False)
-    peer = Peer(options.torch) if options.torch else None
+    peer = Peer(options.torch, "torch_transformer.py") if options.torch else None
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     print(f"{'milliseconds':<24}{'ours':>9}{'data':>9}{'torch':>9}{'torch/ours':>12}{'torch/data':>12}")
     for kind in KINDS:
@@ -94,20 +91,6 @@ def parameters(kind: str) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
 
-class Peer:
-    """The PyTorch process."""
-
-    def __init__(self, python: str):
-        script = Path(__file__).parent / "peers" / "torch_transformer.py"
-        self._process = subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, told) -> dict[str, float]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(told), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
-
-
 def training_step(kind: str, parallel: str = "jit"):
     """A function that takes a training step and says how long it took."""
     model, task, columns, lengths = KINDS[kind]
@@ -130,7 +113,7 @@ def training_step(kind: str, parallel: str = "jit"):
         return state
 
     jax.block_until_ready(take())  # or what is timed next begins while this still runs
-    return lambda: seconds_of(take)
+    return lambda: seconds_of(CALLS, take)
 
 
 def decoding():
@@ -146,15 +129,7 @@ def decoding():
         start = model.apply(variables, ROWS, WRITTEN, method="start")
         return sequences.greedy(step, start, ROWS, begin=1, end=-1, length=WRITTEN).tokens  # no token ends it
 
-    return lambda: seconds_of(write, variables)
-
-
-def seconds_of(run, *arguments) -> float:
-    """Of one call, the mean of `CALLS`; each waits for the last."""
-    began = time.perf_counter()
-    for _ in range(CALLS):
-        jax.block_until_ready(run(*arguments))
-    return (time.perf_counter() - began) / CALLS
+    return lambda: seconds_of(CALLS, write, variables)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,8 @@ network that has not as many parameters as it was told is refused. Each
 is made eager, eager in channels_last, and compiled in channels_last; "time" tells all modes that work.
 """
 
-import json
-import sys
-import time
-
 import torch
+from served import serve
 from torch import nn
 
 NETWORKS = {"resnet20": (16, (3, 3, 3), "pad"), "resnet18": (64, (2, 2, 2, 2), "project")}
@@ -210,35 +207,14 @@ def network_step(name, batch, shape, parameters, memory_format, compiled):
     return step
 
 
-def main():
+def make(told):
     formats = {"eager": torch.contiguous_format, "channels_last": torch.channels_last}
-    steps = {}
-    for line in sys.stdin:
-        told = json.loads(line)
-        if "layer" in told:
-            steps = {name: layer_step(*told["layer"], layout) for name, layout in formats.items()}
-        elif "network" in told:
-            fixed = (told["network"], told["batch"], told["shape"], told["parameters"])
-            steps = {name: network_step(*fixed, layout, False) for name, layout in formats.items()}
-            steps["compiled"] = network_step(*fixed, torch.channels_last, True)
-        if "time" not in told:
-            for name in list(steps):
-                try:
-                    steps[name]()
-                    steps[name]()
-                except Exception as error:  # no C++ compiler for inductor, say
-                    print(f"{name}: {type(error).__name__}", file=sys.stderr)
-                    del steps[name]
-            print("{}", flush=True)
-            continue
-        seconds = {}
-        for name, step in steps.items():
-            began = time.perf_counter()
-            for _ in range(told["time"]):
-                step()
-            seconds[name] = (time.perf_counter() - began) / told["time"]
-        print(json.dumps(seconds), flush=True)
+    if "layer" in told:
+        return {name: layer_step(*told["layer"], layout) for name, layout in formats.items()}
+    fixed = (told["network"], told["batch"], told["shape"], told["parameters"])
+    steps = {name: network_step(*fixed, layout, False) for name, layout in formats.items()}
+    return steps | {"compiled": network_step(*fixed, torch.channels_last, True)}
 
 
 if __name__ == "__main__":
-    main()
+    serve(make)

@@ -12,12 +12,10 @@ alone attends by `scaled_dot_product_attention`, and keeps keys and values in ar
 need.
 """
 
-import json
 import math
-import sys
-import time
 
 import torch
+from served import serve
 from torch import nn
 
 
@@ -112,33 +110,13 @@ def decoding(parameters, batch, length, compiled, **size):
     return write
 
 
-def main():
-    steps = {}
-    for line in sys.stdin:
-        told = json.loads(line)
-        if "time" not in told:
-            kind, decode = told.pop("step", None), told.pop("decode", False)
-            steps = {
-                name: decoding(compiled=compiled, **told) if decode else training_step(kind, compiled=compiled, **told)
-                for name, compiled in {"eager": False, "compiled": True}.items()
-            }
-            for name in list(steps):
-                try:
-                    steps[name]()
-                    steps[name]()
-                except Exception as error:  # no C++ compiler for inductor, say
-                    print(f"{name}: {type(error).__name__}", file=sys.stderr)
-                    del steps[name]
-            print("{}", flush=True)
-            continue
-        seconds = {}
-        for name, step in steps.items():
-            began = time.perf_counter()
-            for _ in range(told["time"]):
-                step()
-            seconds[name] = (time.perf_counter() - began) / told["time"]
-        print(json.dumps(seconds), flush=True)
+def make(told):
+    kind, decode = told.pop("step", None), told.pop("decode", False)
+    return {
+        name: decoding(compiled=compiled, **told) if decode else training_step(kind, compiled=compiled, **told)
+        for name, compiled in {"eager": False, "compiled": True}.items()
+    }
 
 
 if __name__ == "__main__":
-    main()
+    serve(make)
