@@ -107,9 +107,15 @@ def compare(label, take, peer, told, options) -> None:
     print(f"{label:<34}{columns}", flush=True)
 
 
-def lax_conv(x, kernel, *, strides=(1, 1), padding="SAME", groups=1):
+def lax_conv(x, kernel, *, strides=(1, 1), padding="SAME", groups=1, dilation=1):
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
