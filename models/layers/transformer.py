@@ -176,6 +176,8 @@ def run_blocks(
     def body(block, x, own):
         rate, past = own
         y, kept = block(x, train, drop_path=0.0 if rate is None else rate, memory=past, **arguments)
+        if past is not None and past.context is not None:
+            kept = kept._replace(context=None)  # it is what went in: no copy of it for each position
         return y, kept if remember else None
 
     run = nn.scan(
@@ -184,4 +186,7 @@ def run_blocks(
         split_rngs={"params": True, "dropout": True},
         length=depth,
     )
-    return run(block, x, (drop_path, memory))
+    x, kept = run(block, x, (drop_path, memory))
+    if kept is not None and kept.context is None and memory is not None:
+        kept = kept._replace(context=memory.context)
+    return x, kept

@@ -1,8 +1,8 @@
 """Sequences out of a network that says what may come next: greedily, by beam search, or drawn at random.
 
 Each takes a `step`: (what it carries, tokens [batch], position) -> (logits [batch, vocabulary], what it carries), and
-runs as one compiled loop of fixed length. A sequence ends with the token `end`; behind it stands `PAD`, which is never
-chosen.
+runs as one compiled loop, which stops when all sequences have ended. A sequence ends with the token `end`; behind it
+stands `PAD`, which is never chosen.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def sample(
     _check(length)
     keys = None if key is None else jax.random.split(key, length)
 
-    def advance(state, at):
+    def advance(at, state):
         carried, tokens, done, total = state
-        logits, carried = step(carried, tokens, at)
+        logits, carried = step(carried, jnp.where(at > 0, tokens[:, at - 1], begin), at)
         logits = _without_padding(logits)
         if keys is None:
             chosen = logits.argmax(-1)
@@ -83,11 +83,11 @@ def sample(
         chosen = jnp.where(done, PAD, chosen.astype(jnp.int32))
         each = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], -1)[:, 0]
         total = total + jnp.where(done, 0.0, each)
-        return (carried, chosen, done | (chosen == end), total), chosen
+        return carried, tokens.at[:, at].set(chosen), done | (chosen == end), total
 
-    first = carried, jnp.full(batch, begin, jnp.int32), jnp.zeros(batch, bool), jnp.zeros(batch, jnp.float32)
-    (_, _, _, total), tokens = jax.lax.scan(advance, first, jnp.arange(length))
-    return Decoded(tokens.T, total)
+    tokens, done = jnp.full((batch, length), PAD, jnp.int32), jnp.zeros(batch, bool)
+    _, tokens, _, total = _until_done(advance, (carried, tokens, done, jnp.zeros(batch, jnp.float32)), length)
+    return Decoded(tokens, total)
 
 
 def likely(logits: jax.Array, *, top_k: int | None = None, top_p: float | jax.Array = 1.0) -> jax.Array:
@@ -124,6 +124,7 @@ def beam_search(
     beam: int = 4,
     length_penalty: float | jax.Array = 0.6,
     axes: Any = 0,
+    fixed: Any = False,
 ) -> Decoded:
     """The best sequences that keeping the few best beginnings at each position finds.
 
@@ -138,6 +139,8 @@ def beam_search(
       beam: number of beginnings that are kept.
       length_penalty: α ≥ 0: the greater, the longer the answers. May be traced.
       axes: axis of the batch in what is carried: a number, or a tree of numbers, as `jax.vmap` takes them.
+      fixed: whether `step` hands parts of it on as they are, such as what is known of a source: a bool, or a tree of
+        them. These are alike for all beginnings of a sequence, and not moved when the best are chosen.
     Returns: [batch, beam, length], the best first, and their log probabilities.
     Raises: InputError if beam or length is not positive.
     Source: Wu et al. 2016 (https://arxiv.org/abs/1609.08144), equation (14), without coverage.
@@ -146,9 +149,14 @@ def beam_search(
     if beam < 1:
         raise InputError(f"beam is {beam}; it must be at least 1.")
     each = jnp.arange(batch)[:, None]
-    carried = _rows(carried, jnp.repeat(jnp.arange(batch), beam), axes)
+    axes, fixed = jax.tree.broadcast(axes, carried), jax.tree.broadcast(fixed, carried)
 
-    def advance(state, at):
+    def take(carried, rows, stays):
+        return jax.tree.map(lambda x, axis, stay: x if stay else jnp.take(x, rows, axis), carried, axes, stays)
+
+    carried = take(carried, jnp.repeat(jnp.arange(batch), beam), jax.tree.broadcast(False, carried))
+
+    def advance(at, state):
         carried, tokens, done, count, total = state
         last = jnp.where(at > 0, tokens[..., at - 1], begin)
         logits, carried = step(carried, last.reshape(-1), at)
@@ -161,19 +169,24 @@ def beam_search(
         parent, token = jnp.divmod(best, of_token.shape[-1])
         tokens = tokens[each, parent].at[..., at].set(token.astype(jnp.int32))
         done, count = done[each, parent] | (token == end), count[each, parent]
-        carried = _rows(carried, (each * beam + parent).reshape(-1), axes)
-        return (carried, tokens, done, count, totals.reshape(batch, -1)[each, best]), None
+        carried = take(carried, (each * beam + parent).reshape(-1), fixed)
+        return carried, tokens, done, count, totals.reshape(batch, -1)[each, best]
 
     shape = (batch, beam)
     tokens, done, count = jnp.full((*shape, length), PAD, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, int)
     total = jnp.broadcast_to(jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf), shape)  # all beginnings are one at first
-    (_, tokens, _, _, total), _ = jax.lax.scan(advance, (carried, tokens, done, count, total), jnp.arange(length))
+    _, tokens, _, _, total = _until_done(advance, (carried, tokens, done, count, total), length)
     return Decoded(tokens, total)
 
 
-def _rows(carried: Any, rows: jax.Array, axes: Any) -> Any:
-    """What is carried for some of the sequences."""
-    return jax.tree.map(lambda axis, part: jax.tree.map(lambda x: jnp.take(x, rows, axis), part), axes, carried)
+def _until_done(advance: Callable[[jax.Array, Any], Any], state: Any, length: int) -> Any:
+    """The state after `advance`(position, state) at each of the positions, until all of state[2] is True."""
+
+    def goes_on(each):
+        at, state = each
+        return (at < length) & ~state[2].all()
+
+    return jax.lax.while_loop(goes_on, lambda each: (each[0] + 1, advance(*each)), (jnp.array(0), state))[1]
 
 
 def _without_padding(logits: jax.Array) -> jax.Array:

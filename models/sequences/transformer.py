@@ -238,6 +238,8 @@ class Transformer(nn.Module):
 
     carried_axes: ClassVar[Any] = (1, 0)
     """Axis of the batch in what `start` gives and `step` carries, for `decoding.beam_search`."""
+    carried_fixed: ClassVar[Any] = (Memory(False, True), True)  # type: ignore[arg-type]
+    """Which of it no step changes."""
 
     def setup(self):
         check_positive(self, "vocab_size", "width", "depth", "num_heads")

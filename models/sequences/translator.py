@@ -104,6 +104,8 @@ class RecurrentTranslator(nn.Module):
 
     carried_axes: ClassVar[Any] = Carried(0, 0, 0, 1, 0)  # type: ignore[arg-type]
     """Axis of the batch in what `start` gives and `step` carries, for `decoding.beam_search`."""
+    carried_fixed: ClassVar[Any] = Carried(True, True, True, False, False)  # type: ignore[arg-type]
+    """Which of it no step changes."""
 
     def setup(self):
         check_positive(self, "vocab_size", "width", "depth")

@@ -103,6 +103,33 @@ def test_beam_search_of_a_transformer_gives_each_sequence_the_probability_that_i
             np.testing.assert_allclose(jnp.where(tokens == PAD, 0, own).sum(), total, rtol=1e-4)
 
 
+def test_what_no_step_changes_need_not_be_moved_with_the_best_beginnings():
+    model, variables = network("transformer")
+    source = jnp.array([[3, 4, 1], [4, 0, 0]])
+    start = model.apply(variables, source, LENGTH, method="start")
+    step = partial(model.apply, variables, method="step")
+    moved, left = (
+        beam_search(step, start, 2, beam=3, axes=model.carried_axes, fixed=fixed, **ENDS)
+        for fixed in (False, model.carried_fixed)
+    )
+    np.testing.assert_array_equal(moved.tokens, left.tokens)
+    np.testing.assert_array_equal(moved.log_probability, left.log_probability)
+
+
+@pytest.mark.parametrize(("search", "steps"), [(greedy, 3), (partial(beam_search, beam=2), 4)])  # the second best ends
+def test_no_step_is_taken_once_all_sequences_have_ended(search, steps):
+    taken = []
+
+    def step(carried, tokens, at):
+        jax.debug.callback(lambda at: taken.append(int(at)), at)
+        return jnp.zeros((len(tokens), VOCABULARY)).at[:, jnp.where(at < 2, 3, END)].set(50.0), carried
+
+    found = search(step, (), 4, **ENDS | {"length": 9})
+    jax.effects_barrier()
+    assert sorted(set(taken)) == [*range(steps)]
+    assert found.tokens.reshape(-1, 9)[0].tolist() == [3, 3, END] + [PAD] * 6
+
+
 @pytest.mark.parametrize(("options", "allowed"), [({"top_k": 2}, {4, 3}), ({"top_p": 0.6}, {4, 3}), ({}, {1, 2, 3, 4})])
 def test_draws_have_the_networks_probabilities_among_the_likely_tokens(options, allowed):
     probabilities = np.array([0, 0.1, 0.15, 0.25, 0.5])
