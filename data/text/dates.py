@@ -143,7 +143,7 @@ def _names(rng: np.random.Generator) -> Callable[[Locale], str]:
 def _locale(name: str) -> Locale:
     from babel import Locale
 
-    return Locale.parse(name)  # which takes longer than to write a number by it
+    return Locale.parse(name)  # once: parsing takes longer than formatting a number
 
 
 @cache

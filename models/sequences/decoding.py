@@ -74,7 +74,7 @@ def sample(
 
     def advance(at, state):
         carried, tokens, done, total = state
-        logits, carried = step(carried, jnp.where(at > 0, tokens[:, at - 1], begin), at)
+        logits, carried = step(carried, _before(tokens, at, begin), at)
         logits = _without_padding(logits)
         if keys is None:
             chosen = logits.argmax(-1)
@@ -150,16 +150,11 @@ def beam_search(
         raise InputError(f"beam is {beam}; it must be at least 1.")
     each = jnp.arange(batch)[:, None]
     axes, fixed = jax.tree.broadcast(axes, carried), jax.tree.broadcast(fixed, carried)
-
-    def take(carried, rows, stays):
-        return jax.tree.map(lambda x, axis, stay: x if stay else jnp.take(x, rows, axis), carried, axes, stays)
-
-    carried = take(carried, jnp.repeat(jnp.arange(batch), beam), jax.tree.broadcast(False, carried))
+    carried = jax.tree.map(lambda x, axis: jnp.repeat(x, beam, axis), carried, axes)
 
     def advance(at, state):
         carried, tokens, done, count, total = state
-        last = jnp.where(at > 0, tokens[..., at - 1], begin)
-        logits, carried = step(carried, last.reshape(-1), at)
+        logits, carried = step(carried, _before(tokens, at, begin).reshape(-1), at)
         of_token = jax.nn.log_softmax(_without_padding(logits)).reshape(batch, beam, -1)
         only_padding = jnp.where(jnp.arange(of_token.shape[-1]) == PAD, 0.0, -jnp.inf)
         totals = total[..., None] + jnp.where(done[..., None], only_padding, of_token)
@@ -169,7 +164,8 @@ def beam_search(
         parent, token = jnp.divmod(best, of_token.shape[-1])
         tokens = tokens[each, parent].at[..., at].set(token.astype(jnp.int32))
         done, count = done[each, parent] | (token == end), count[each, parent]
-        carried = take(carried, (each * beam + parent).reshape(-1), fixed)
+        rows = (each * beam + parent).reshape(-1)
+        carried = jax.tree.map(lambda x, axis, stays: x if stays else jnp.take(x, rows, axis), carried, axes, fixed)
         return carried, tokens, done, count, totals.reshape(batch, -1)[each, best]
 
     shape = (batch, beam)
@@ -179,8 +175,13 @@ def beam_search(
     return Decoded(tokens, total)
 
 
+def _before(tokens: jax.Array, at: jax.Array, begin: int) -> jax.Array:
+    """The token before a position: [..., length] -> [...]."""
+    return jnp.where(at > 0, tokens[..., at - 1], begin)
+
+
 def _until_done(advance: Callable[[jax.Array, Any], Any], state: Any, length: int) -> Any:
-    """The state after `advance`(position, state) at each of the positions, until all of state[2] is True."""
+    """The state after state = advance(position, state) for each position, up to where all of state[2] is True."""
 
     def goes_on(each):
         at, state = each

@@ -72,6 +72,18 @@ def test_a_beam_of_1_is_greedy(kind):
     np.testing.assert_array_equal(beam.tokens[:, 0], greedy(step, start, 2, **ends).tokens)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_no_step_changes_need_not_be_moved_with_the_best_beginnings(kind):
+    model, variables = network(*kind)
+    start, step = model.apply(variables, SOURCE, 6, method="start"), partial(model.apply, variables, method="step")
+    moved, left = (
+        beam_search(step, start, 2, begin=1, end=2, length=6, beam=3, axes=model.carried_axes, fixed=fixed)
+        for fixed in (False, model.carried_fixed)
+    )
+    np.testing.assert_array_equal(moved.tokens, left.tokens)
+    np.testing.assert_allclose(moved.log_probability, left.log_probability, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("fields", "message"), [({"attention": "soft"}, "additive"), ({"cell": "gry"}, "gru")])
 def test_what_is_not_valid_is_named(fields, message):
     with pytest.raises(ValueError, match=message):
