@@ -67,7 +67,7 @@ class Config:
 
 
 DEMO = lab.override(
-    Config(), width=128, attention="dot", dropout=0.0, label_smoothing=0.0, batch_size=8, epochs=6
+    Config(), width=128, attention="dot", dropout=0.0, label_smoothing=0.0, row_tokens=96, batch_size=8, epochs=6
 )  # nothing here has to be kept from learning pairs by heart, which are exact and do not repeat
 PRESETS = {
     "smoke": lab.override(DEMO, preset="smoke", width=16, epochs=1, batch_size=64, beam=1),
@@ -86,10 +86,12 @@ PRESETS = {
         preset="multi30k",
         data="multi30k_en_cs",
         vocab_size=6000,
+        row_tokens=64,
         width=192,
         attention="dot",
         dropout=0.25,
-        epochs=12,
+        batch_size=32,
+        epochs=10,
     ),
 }
 
@@ -133,6 +135,7 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
         layout=config.layout,
         accumulate=config.accumulation.accumulate,
     )
+    translate = lab.translate(model, corpus.tokenizer, corpus.lengths["target"], config.search)
     epochs = config.training.epochs
     population = lab.population_of(config.population, config.grid, config.layout)
     training, schedule = lab.scheduled(plain, config.shape.schedule, config.schedule, epochs)
@@ -156,7 +159,6 @@ def train_one(part: lab.Run, config: Config, name: str, corpus: lab.Corpus, test
     sources, cut = corpus.rows(test, "source")
     if cut:
         part.note(f"Of {cut:,} of {len(test):,} test texts the first {corpus.lengths['source']} tokens are translated.")
-    translate = lab.translate(model, corpus.tokenizer, corpus.lengths["target"], config.search)
     made = [[first for first, *_ in translate(variables, sources)] for variables in best]
     content: dict[str, Any] = {column: list(texts) for column, texts in test.columns.items()}
     content["length"] = (sources != data.text.PAD).sum(1).tolist()

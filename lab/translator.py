@@ -45,15 +45,22 @@ def translate(
     It is compiled once for all calls.
 
     Args:
-      model: a translator, with `start`, `step`, `carried_axes` and `carried_fixed`.
+      model: a translator, with `start` and `step`; a beam needs its `carried_axes`, and is faster if it has
+        `carried_fixed` (see `models.RecurrentTranslator`).
       tokenizer: makes texts of tokens.
       length: greatest number of tokens of a translation.
       search: width of the beam, and length penalty.
       best: number of translations of each, at most as many as the beam is wide, the best first.
-    Raises: InputError if more are wanted.
+    Raises: InputError if more are wanted, or the network lacks one of these.
     """
     if best > search.beam:
         raise InputError(f"{best} translations of a text are wanted of a beam of {search.beam}; give a wider --beam.")
+    lacking = [each for each in ("start", "step", "carried_axes")[: 2 + (search.beam > 1)] if not hasattr(model, each)]
+    if lacking:
+        raise InputError(
+            f"{type(model).__name__} cannot write translations with a beam of {search.beam}: it has no "
+            f"{' and no '.join(lacking)}; models.RecurrentTranslator shows what they are."
+        )
 
     @jax.jit
     def found(variables: tasks.Variables, source: jax.Array) -> jax.Array:
@@ -71,7 +78,7 @@ def translate(
             beam=search.beam,
             length_penalty=search.length_penalty,
             axes=model.carried_axes,
-            fixed=model.carried_fixed,
+            fixed=getattr(model, "carried_fixed", False),
             **ends,
         )
         return decoded.tokens[:, :best]

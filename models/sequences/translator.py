@@ -86,8 +86,9 @@ class RecurrentTranslator(nn.Module):
       width: width of the tokens, of the writer's state, and of the reader's in each direction.
       depth: number of layers of the reader, and of the writer.
       cell: "elman", "gru" or "lstm".
-      attention: "none", "additive": vᵀtanh(W h + U k) (Bahdanau et al. 2015), or "dot": h · K k (Luong et al. 2015,
-        "general").
+      attention: "none", "additive": vᵀtanh(W h + U k) (Bahdanau et al. 2015), or "dot": h · K k / √width (Luong et al.
+        2015, "general"; scaled as in Vaswani et al. 2017, since large scores make the softmax look at one position
+        before it has learned which).
       dropout: dropout rate of the embedded tokens, between layers and before the output; may be traced.
       dtype: data type of the computation. Logits are float32 at least.
       param_dtype: data type of the parameters.
@@ -168,6 +169,8 @@ class RecurrentTranslator(nn.Module):
         x = self.drop(embedded(self.embed, source), train)
         values, _ = self.reader(x, segments=segments, train=train)
         keys = values[..., :0] if self.attention == "none" else self.keys(values)
+        if self.attention == "dot":
+            keys = keys * self.width**-0.5
         first = self._first_states(values, segments, jnp.ones((len(source), 1), segments.dtype))
         state = tuple(each[:, 0].swapaxes(0, 1) for each in first)
         return Carried(keys, values, segments, state, jnp.zeros_like(values[:, 0]))

@@ -51,6 +51,23 @@ def test_attention_is_a_mean_over_the_words_of_the_source(kind):
     assert (np.asarray(weights)[0] > 0).all()
 
 
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_scores_are_those_of_the_papers(kind):
+    model, variables = network(*kind)
+    params = variables["params"]
+    before = model.apply(variables, SOURCE, 5, method="start")
+    _, after = model.apply(variables, before, TARGET[:, 0], 0, method="step")
+    state, keys = after.state[0][-1], before.values @ params["keys"]["kernel"]
+    if kind[1] == "dot":
+        scores = jnp.einsum("bw,bsw->bs", state, keys) / model.width**0.5
+    else:
+        query, energy = params["query"], params["energy"]
+        sums = (state @ query["kernel"] + query["bias"])[:, None] + keys
+        scores = jnp.tanh(sums) @ energy["kernel"][:, 0] + energy["bias"]
+    weights = jax.nn.softmax(jnp.where(SOURCE > 0, scores, -jnp.inf))
+    close(after.attended, jnp.einsum("bs,bsw->bw", weights, before.values))
+
+
 def test_without_attention_all_that_is_known_of_the_source_is_a_state():
     model, variables = network("gru", "none")
     carried = model.apply(variables, SOURCE, 5, method="start")
