@@ -89,9 +89,10 @@ PRESETS = {
         row_tokens=64,
         width=192,
         attention="dot",
-        dropout=0.25,
+        dropout=0.15,
         batch_size=32,
-        epochs=10,
+        epochs=8,
+        length_penalty=1.0,
     ),
 }
 
