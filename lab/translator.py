@@ -55,7 +55,8 @@ def translate(
     """
     if best > search.beam:
         raise InputError(f"{best} translations of a text are wanted of a beam of {search.beam}; give a wider --beam.")
-    lacking = [each for each in ("start", "step", "carried_axes")[: 2 + (search.beam > 1)] if not hasattr(model, each)]
+    needed = ("start", "step") if search.beam == 1 else ("start", "step", "carried_axes")
+    lacking = [each for each in needed if not hasattr(model, each)]
     if lacking:
         raise InputError(
             f"{type(model).__name__} cannot write translations with a beam of {search.beam}: it has no "
